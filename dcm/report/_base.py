@@ -1,0 +1,130 @@
+"""What every report has: problems, lines for people, JSON for programs, an exit code."""
+
+from __future__ import annotations
+
+import abc
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from dcm.errors import NetworkError, PartialError, StoreError
+from dcm.report.outcome import ProblemLog
+
+__all__ = ["Report", "cause_lines", "count_of", "human_bytes"]
+
+_MAX_SUBJECTS = 3
+_MAX_LINES = 20
+
+
+class Report(abc.ABC):
+    """The common part of `QueryReport` and `TransferReport`.
+
+    Attributes
+    ----------
+    interrupted : bool
+        Set by whoever stops the work before its end, Ctrl-C say.
+    """
+
+    interrupted: bool = False
+
+    @property
+    @abc.abstractmethod
+    def exit_code(self) -> int:
+        """What a command that did this exits with: 0, 3, 4, 5 or 130."""
+
+    @abc.abstractmethod
+    def summary(self) -> str:
+        """Lines for people: what was done, then one line for each kind of thing that went wrong."""
+
+    @abc.abstractmethod
+    def to_json(self) -> dict[str, object]:
+        """The whole report as a JSON object."""
+
+    @property
+    def ok(self) -> bool:
+        """True where the exit code is 0."""
+        return self.exit_code == 0
+
+    def raise_failures(self) -> None:
+        """Raise what a caller without a report of its own has to hear.
+
+        Doubts about completeness (exit code 5) are not raised, the result is worth having: log the summary.
+
+        Raises
+        ------
+        PartialError
+            Where a part failed, is missing or conflicts.
+        NetworkError
+            Where nothing at all could be done.
+        """
+        if self.exit_code == 3:
+            raise PartialError(" | ".join(self.summary().splitlines()))
+        if self.exit_code == 4:
+            raise NetworkError(" | ".join(self.summary().splitlines()))
+
+    def write_json(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a file, which appears whole or not at all.
+
+        Raises
+        ------
+        StoreError
+            Where it cannot be written.
+        """
+        import msgspec.json
+
+        target = Path(path)
+        data = msgspec.json.format(msgspec.json.encode(self.to_json()), indent=2) + b"\n"
+        temp = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
+        try:
+            temp.write_bytes(data)
+            temp.replace(target)
+        except OSError as err:
+            temp.unlink(missing_ok=True)
+            raise StoreError(f"cannot write the report to {target}: {err.strerror or err}") from err
+
+
+def human_bytes(n: float) -> str:
+    """A number of bytes for people, in powers of 1,000: "250.1 MB"."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n < 999.95:
+            return f"{n:.0f} {unit}" if unit == "bytes" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
+
+
+def count_of(n: int, singular: str, plural: str = "") -> str:
+    """A number and what it counts: "1 instance", "1,000 instances"; a plural without its own form adds an s."""
+    return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
+
+
+def cause_lines(problems: ProblemLog, labels: Mapping[str, str]) -> list[str]:
+    """One line for each cause: how many, of what, why, and the first of them; at most twenty lines.
+
+    Parameters
+    ----------
+    problems : ProblemLog
+        The problems.
+    labels : mapping of str to str
+        The words for each kind, where the kind itself will not do.
+    """
+    from dcm.text import safe_text
+
+    groups = sorted(problems.groups(), key=lambda group: -group[2])
+    lines = []
+    for kind, message, count, kept in groups[:_MAX_LINES]:
+        line = f"{count:,} {labels.get(kind, kind)}"
+        if message:
+            line += f": {safe_text(message, 300)}"
+        status = kept[0].status
+        if status is not None and f"{status:04X}" not in message.upper():
+            line += f", status 0x{status:04X}"
+        subjects = [safe_text(problem.subject, 120) for problem in kept[:_MAX_SUBJECTS] if problem.subject]
+        if subjects:
+            more = f" and {count - len(subjects):,} more" if count > len(subjects) else ""
+            line += f" ({', '.join(subjects)}{more})"
+        lines.append(line)
+    if len(groups) > _MAX_LINES:
+        rest = sum(count for _, _, count, _ in groups[_MAX_LINES:])
+        lines.append(f"{rest:,} more, of {count_of(len(groups) - _MAX_LINES, 'other cause')}")
+    return lines

@@ -1,0 +1,393 @@
+"""What became of the instances that a transfer was asked for: one state for each instance and destination."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from dcm.report._base import Report, cause_lines, count_of, human_bytes
+from dcm.report.outcome import Outcome, Problem, ProblemLog
+from dcm.report.progress import NullProgress, Progress
+
+__all__ = ["TransferReport"]
+
+# The order in which states are listed: what is done first.
+_ORDER = (
+    Outcome.SENT,
+    Outcome.WARNED,
+    Outcome.PRESENT,
+    Outcome.FILTERED,
+    Outcome.FAILED,
+    Outcome.CONFLICT,
+    Outcome.MISSING,
+)
+_LABELS = {outcome.value: outcome.label for outcome in Outcome} | {
+    "refused": "refused by the peer",
+    "error": "other failures",
+    "duplicate": "left out as duplicates",
+    "unexpected": "left out, not asked for",
+    "inconsistent": "inconsistent",
+}
+
+
+class _State(NamedTuple):
+    """The state of an instance and why; one object for all that share both, so that an instance costs a reference."""
+
+    outcome: Outcome
+    reason: str = ""
+    status: int | None = None
+    refused: bool = False
+
+    @property
+    def problem(self) -> bool:
+        """True where there is something to tell."""
+        return bool(self.reason) or not self.outcome.good
+
+
+class TransferReport(Report):
+    """What became of each instance at each destination.
+
+    For each instance it holds the UID and a reference to its state, about 200 bytes, and more only for the ones that
+    are in trouble.
+
+    Parameters
+    ----------
+    progress : Progress, optional
+        Told about all that is recorded here.
+    clock : callable, optional
+        A clock in seconds, for `seconds`.
+
+    Attributes
+    ----------
+    n_bytes : int
+        Bytes that are at their destination because of this transfer.
+    anomalies : ProblemLog
+        What came that should not have come: kinds "duplicate", "unexpected", "inconsistent". They stand apart from
+        the states: they say nothing about whether what was asked for has arrived.
+    errors : ProblemLog
+        Failures of more than one instance: an association, a whole series whose instances nobody knows.
+    doubts : list of str
+        Why completeness is unknown.
+    """
+
+    def __init__(self, progress: Progress | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.progress: Progress = progress if progress is not None else NullProgress()
+        self.n_bytes = 0
+        self.anomalies = ProblemLog()
+        self.errors = ProblemLog()
+        self.doubts: list[str] = []
+        self._clock = clock
+        self._started = clock()
+        self._ended: float | None = None
+        self._states: dict[str, dict[str, _State | None]] = {}
+        self._shared: dict[_State, _State] = {}
+        self._counts = dict.fromkeys(_ORDER, 0)
+        self._n_pairs = 0
+        self._series: set[str] = set()
+        self._paths: dict[tuple[str, str], str] = {}
+        self._announced: tuple[int, int | None] = (0, None)
+        self._told: tuple[int, int | None] = (0, None)
+        self._ahead = 0
+
+    # -- what is asked for
+
+    def announce(self, n_instances: int, n_bytes: int | None = None) -> None:
+        """Say how many instances are asked for in all, where only counts are known; for the progress."""
+        self._announced = (n_instances, n_bytes)
+        self._tell()
+
+    def expect(self, uids: Iterable[str], series_uid: str = "", dest: str = "") -> None:
+        """Say which instances are asked for; each must end in a state.
+
+        Parameters
+        ----------
+        uids : iterable of str
+            SOP instance UIDs; those that are expected or have a state already stay as they are.
+        series_uid : str, optional
+            The series that they are in.
+        dest : str, optional
+            The destination, where there are several.
+        """
+        states = self._states.setdefault(dest, {})
+        before = len(states)
+        for uid in uids:
+            states.setdefault(uid, None)
+        self._n_pairs += len(states) - before
+        if series_uid:
+            self._series.add(series_uid)
+        self._tell()
+
+    def _tell(self) -> None:
+        total = (max(self._announced[0], self._n_pairs), self._announced[1])
+        if total != self._told:
+            self._told = total
+            self.progress.expected(*total)
+
+    # -- what happened
+
+    def record(
+        self,
+        uid: str,
+        outcome: Outcome,
+        *,
+        dest: str = "",
+        n_bytes: int = 0,
+        series_uid: str = "",
+        reason: str = "",
+        status: int | None = None,
+        refused: bool = False,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Outcome:
+        """Say what became of an instance.
+
+        A state stands until one comes that says more (`Outcome.rank`): a retry that succeeds ends a failure, and a
+        failure that is reported after a success changes nothing and becomes an anomaly ("inconsistent").
+
+        Parameters
+        ----------
+        uid : str
+            The SOP instance UID.
+        outcome : Outcome
+            What became of it.
+        dest : str, optional
+            The destination, where there are several.
+        n_bytes : int, optional
+            How many bytes moved for it.
+        series_uid : str, optional
+            The series that it is in.
+        reason : str, optional
+            Why; the same words for the same cause, the report counts by them.
+        status : int, optional
+            The DIMSE status, where a peer gave one; a failure with a status is a refusal.
+        refused : bool, optional
+            Whether it failed because the peer refused or could not be reached.
+        path : str or PathLike, optional
+            The file that has to do with it; kept where there is something to tell.
+
+        Returns
+        -------
+        Outcome
+            The state that stands now.
+        """
+        states = self._states.setdefault(dest, {})
+        old = states.get(uid)
+        if old is not None and old.outcome.rank >= outcome.rank:
+            if old.outcome.moved and outcome is Outcome.FAILED:
+                self.anomaly("inconsistent", uid, f"{old.outcome.label}, then reported as failed", status)
+            return old.outcome
+        if uid not in states:
+            self._n_pairs += 1
+        state = _State(outcome, reason, status, refused or status is not None)
+        states[uid] = self._shared.setdefault(state, state)
+        self._counts[outcome] += 1
+        if old is not None:
+            self._counts[old.outcome] -= 1
+            self._paths.pop((dest, uid), None)
+        if path is not None and state.problem:
+            self._paths[dest, uid] = os.fspath(path)
+        if series_uid:
+            self._series.add(series_uid)
+        self._advance(1 if old is None else 0, n_bytes)
+        return outcome
+
+    def _advance(self, n_instances: int, n_bytes: int) -> None:
+        self.n_bytes += n_bytes
+        fresh = max(0, n_bytes - self._ahead)
+        self._ahead -= n_bytes - fresh
+        self._tell()
+        self.progress.advanced(n_instances, fresh)
+
+    def arriving(self, n_bytes: int) -> None:
+        """Say that so many bytes of an instance still on its way have moved; the progress sees them at once.
+
+        `record` counts the instance's bytes when it is there, and does not tell the progress again.
+        """
+        self._ahead += n_bytes
+        self.progress.advanced(0, n_bytes)
+
+    def anomaly(self, kind: str, uid: str, message: str, status: int | None = None) -> None:
+        """Note an instance that should not have come, or not so: "duplicate", "unexpected", "inconsistent"."""
+        self.anomalies.add(Problem(kind, uid, message, status))
+
+    def error(self, subject: str, message: str, status: int | None = None, *, refused: bool = True) -> None:
+        """Note a failure that is not of one instance: a refused C-MOVE of a series, an association that was lost.
+
+        Parameters
+        ----------
+        subject : str
+            What failed: the UID of a series or study, or the peer.
+        message : str
+            Why.
+        status : int, optional
+            The DIMSE status.
+        refused : bool, optional
+            True where the peer is why; False for trouble of our own, a full disk say.
+        """
+        self.errors.add(Problem("refused" if refused else "error", subject, message, status))
+
+    def doubt(self, reason: str) -> None:
+        """Note why completeness is unknown: a capped query, a series without a count."""
+        if reason not in self.doubts:
+            self.doubts.append(reason)
+
+    def finish(self) -> None:
+        """End the transfer: what is expected and has no state is missing from now on."""
+        if self._ended is None:
+            self._ended = self._clock()
+        reason = "interrupted before it came" if self.interrupted else "never arrived"
+        for dest in self._states:
+            for uid in self.pending(dest):
+                self.record(uid, Outcome.MISSING, dest=dest, reason=reason)
+        self.progress.finished()
+
+    # -- what it says
+
+    def state(self, uid: str, dest: str = "") -> Outcome | None:
+        """The state of an instance at a destination; None while it has none."""
+        state = self._states.get(dest, {}).get(uid)
+        return state.outcome if state is not None else None
+
+    def pending(self, dest: str = "") -> list[str]:
+        """The UIDs that are expected at a destination and have no state."""
+        return [uid for uid, state in self._states.get(dest, {}).items() if state is None]
+
+    def uids(self, outcome: Outcome, dest: str = "") -> list[str]:
+        """The UIDs that are in a state at a destination."""
+        states = self._states.get(dest, {}).items()
+        return [uid for uid, state in states if state is not None and state.outcome is outcome]
+
+    @property
+    def dests(self) -> list[str]:
+        """The destinations, in the order in which they came up."""
+        return list(self._states)
+
+    @property
+    def counts(self) -> dict[Outcome, int]:
+        """How many instances are in each state, over all destinations."""
+        return dict(self._counts)
+
+    @property
+    def n_instances(self) -> int:
+        """How many instances the transfer is about; one for two destinations counts once."""
+        return self._n_pairs if len(self._states) < 2 else len(set().union(*self._states.values()))
+
+    @property
+    def n_series(self) -> int:
+        """How many series they are in, as far as it was said."""
+        return len(self._series)
+
+    @property
+    def n_pending(self) -> int:
+        """How many have no state, over all destinations."""
+        return self._n_pairs - sum(self._counts.values())
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, or has taken by now."""
+        return (self._clock() if self._ended is None else self._ended) - self._started
+
+    @property
+    def completeness_unknown(self) -> bool:
+        """True where there may be more instances than we know of."""
+        return bool(self.doubts)
+
+    def adds_up(self) -> bool:
+        """True where each instance has one state at each of its destinations, and the counts agree with that."""
+        counts = dict.fromkeys(_ORDER, 0)
+        for states in self._states.values():
+            for state in states.values():
+                if state is None:
+                    return False
+                counts[state.outcome] += 1
+        return counts == self._counts and sum(counts.values()) == self._n_pairs
+
+    @property
+    def exit_code(self) -> int:
+        """0, 3, 4, 5 or 130, as the states say; an instance without a state counts as missing.
+
+        It is 4 where nothing was done and every failure was the peer's: refused, unreachable, not authorised.
+        """
+        if self.interrupted:
+            return 130
+        failed = self._counts[Outcome.FAILED] + self.errors.count()
+        conflicts = self._counts[Outcome.CONFLICT]
+        if not (failed or conflicts or self._counts[Outcome.MISSING] or self.n_pending):
+            return 5 if self.doubts else 0
+        done = conflicts or any(n for outcome, n in self._counts.items() if outcome.good)
+        return 4 if failed and not done and self._all_refused() else 3
+
+    def _all_refused(self) -> bool:
+        states = (state for states in self._states.values() for state in states.values())
+        failed = (state for state in states if state is not None and state.outcome is Outcome.FAILED)
+        return not self.errors.count("error") and all(state.refused for state in failed)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Each instance that is not where it should be or has something to tell, then the errors."""
+        found = [
+            Problem(state.outcome.value, uid, state.reason, state.status, dest, self._paths.get((dest, uid), ""))
+            for dest, states in self._states.items()
+            for uid, state in states.items()
+            if state is not None and state.problem
+        ]
+        return found + list(self.errors)
+
+    @property
+    def warnings(self) -> list[str]:
+        """One line for each cause of trouble, with its count and the first UIDs, then the anomalies and the doubts."""
+        from dcm.text import safe_text
+
+        instances = ProblemLog(per_cause=3)
+        for dest, states in self._states.items():
+            for uid, state in states.items():
+                if state is not None and state.problem:
+                    instances.add(Problem(state.outcome.value, uid, state.reason, state.status, dest))
+        lines = [line for log in (instances, self.errors, self.anomalies) for line in cause_lines(log, _LABELS)]
+        lines.extend(f"completeness unknown: {safe_text(reason, 300)}" for reason in self.doubts)
+        if self.interrupted:
+            lines.append("interrupted; what is there is whole, run it again to get the rest")
+        return lines
+
+    def summary(self) -> str:
+        """Lines for people.
+
+        ``500 instances in 4 series, 250.1 MB in 2.1 s (119.1 MB/s): 498 sent, 2 already there``, then the warnings.
+        """
+        seconds = self.seconds
+        text = count_of(self.n_instances, "instance")
+        if self._series:
+            text += f" in {len(self._series):,} series"
+        if len(self._states) > 1:
+            text += f" to {len(self._states):,} destinations"
+        if self.n_bytes:
+            text += f", {human_bytes(self.n_bytes)} in {seconds:.1f} s"
+            if seconds > 0:
+                text += f" ({human_bytes(self.n_bytes / seconds)}/s)"
+        counts = [f"{self._counts[outcome]:,} {outcome.label}" for outcome in _ORDER if self._counts[outcome]]
+        if self.n_pending:
+            counts.append(f"{self.n_pending:,} not reached")
+        return "\n".join([f"{text}: {', '.join(counts)}" if counts else text, *self.warnings])
+
+    def to_json(self) -> dict[str, object]:
+        """The whole report as a JSON object, with the UIDs in each state at each destination."""
+        instances = {
+            dest: {outcome.value: uids for outcome in _ORDER if (uids := self.uids(outcome, dest))}
+            for dest in self._states
+        }
+        return {
+            "instances": self.n_instances,
+            "series": self.n_series,
+            "bytes": self.n_bytes,
+            "seconds": round(self.seconds, 3),
+            "counts": {outcome.value: self._counts[outcome] for outcome in _ORDER},
+            "adds_up": self.adds_up(),
+            "completeness_unknown": list(self.doubts),
+            "interrupted": self.interrupted,
+            "exit_code": self.exit_code,
+            "problems": [problem.to_json() for problem in self.problems],
+            "anomalies": [problem.to_json() for problem in self.anomalies],
+            "n_anomalies": self.anomalies.count(),
+            "destinations": instances,
+        }
