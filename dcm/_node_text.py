@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from .errors import NodeSyntaxError
+from dcm.errors import NodeSyntaxError
 
 __all__ = ["check_ae_title", "check_host", "parse_node"]
 

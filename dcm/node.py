@@ -10,13 +10,14 @@ whether they are the same application entity.
 from __future__ import annotations
 
 import enum
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from ._node_text import check_ae_title, check_host, parse_node
-from .errors import NodeSyntaxError, UsageError
+from dcm._node_text import check_ae_title, check_host, parse_node
+from dcm.errors import NodeSyntaxError, UsageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -71,7 +72,7 @@ class QueryModel(enum.Enum):
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long to wait for a peer, in seconds; None waits for ever.
+    """How long to wait for a peer, in seconds; None, or infinity, waits for ever.
 
     Parameters
     ----------
@@ -92,6 +93,8 @@ class Timeouts:
             seconds = getattr(self, field.name)
             if seconds is not None and not seconds > 0:
                 raise UsageError(f"the {field.name} timeout must be more than 0 seconds, not {seconds}")
+            if seconds == math.inf:
+                object.__setattr__(self, field.name, None)
 
 
 @dataclass(frozen=True)
