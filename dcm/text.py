@@ -19,7 +19,7 @@ UNSAFE_CHARS = (
     "\\xad\\u200b\\u2060-\\u2064\\ufeff"  # invisible; ZWNJ and ZWJ stay, Persian and Indic names need them
     "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u206f"  # marks and overrides of the writing direction
     "\\u2028\\u2029"  # line and paragraph separator
-    "\\u180e\\ufff0-\\ufffc\\ufffe\\uffff"  # Mongolian vowel separator, interlinear annotation, noncharacters; U+FFFD stays
+    "\\u180e\\ufff0-\\ufffc\\ufffe\\uffff"  # invisible, and noncharacters; U+FFFD, for undecodable bytes, stays
     "\\ud800-\\udfff"  # surrogates, which no encoding can print
     "\\U000e0000-\\U000e007f"  # tags: invisible copies of ASCII
 )
