@@ -1,0 +1,146 @@
+"""The one place where the event loop and worker threads meet.
+
+The event loop owns the sockets, the threads own the disk. Work crosses to the threads through a janus queue, and comes
+back in batches: a thread that finishes several jobs while the loop is busy wakes it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import janus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    _Job: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any], int] | None"
+
+__all__ = ["Bridge"]
+
+_T = TypeVar("_T")
+
+
+class Bridge:
+    """Worker threads for blocking calls, bounded by the bytes that wait for them.
+
+    An asynchronous context manager: threads start on entry, finish what they have begun and end on exit.
+
+    Parameters
+    ----------
+    threads : int
+        How many worker threads.
+    max_bytes : int
+        How many bytes may wait for the threads, or be in their hands; `run` waits beyond that. One job that is larger
+        than all of it runs alone.
+    """
+
+    def __init__(self, threads: int = 2, max_bytes: int = 64 << 20) -> None:
+        self._n_threads = threads
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._done: deque[tuple[asyncio.Future[Any], int, Any, BaseException | None]] = deque()
+        self._waking = False
+        self._threads: list[threading.Thread] = []
+        self._running = 0
+
+    async def __aenter__(self) -> Bridge:
+        self._loop = asyncio.get_running_loop()
+        self._queue: janus.Queue[_Job] = janus.Queue()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"dcm-disk-{i}", daemon=True) for i in range(self._n_threads)
+        ]
+        self._running = len(self._threads)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        for _ in self._threads:
+            self._queue.async_q.put_nowait(None)
+        # A cancelled exit must still wait: a thread that outlives the loop would have nobody to report to.
+        cancelled = False
+        while not self._ended.done():
+            try:
+                await asyncio.shield(self._ended)
+            except asyncio.CancelledError:  # noqa: PERF203
+                cancelled = True
+        for thread in self._threads:
+            thread.join()
+        self._deliver()
+        await self._queue.aclose()
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def run(self, func: Callable[..., _T], *args: Any, cost: int = 0) -> _T:
+        """Call a blocking function in a worker thread.
+
+        Parameters
+        ----------
+        func : callable
+        *args
+            Its arguments.
+        cost : int
+            How many bytes the job holds in memory.
+
+        Returns
+        -------
+        object
+            What `func` returns; what it raises is raised. A job that has begun runs to its end even where the caller
+            is cancelled; one that has not is dropped.
+        """
+        while self._bytes and self._bytes + cost > self._max_bytes:
+            room = self._loop.create_future()
+            self._room.append(room)
+            await room
+        self._bytes += cost
+        future: asyncio.Future[_T] = self._loop.create_future()
+        self._queue.async_q.put_nowait((func, args, future, cost))
+        return await future
+
+    def _work(self) -> None:
+        get = self._queue.sync_q.get
+        while (job := get()) is not None:
+            func, args, future, cost = job
+            result, error = None, None
+            if not future.cancelled():
+                try:
+                    result = func(*args)
+                except BaseException as exc:  # noqa: BLE001 - whatever it is belongs to the caller, on the other side
+                    error = exc
+            self._hand_back(future, cost, result, error)
+            del job, func, args, future, result, error
+        self._loop.call_soon_threadsafe(self._thread_ended)
+
+    def _hand_back(self, future: asyncio.Future[Any], cost: int, result: Any, error: BaseException | None) -> None:
+        self._done.append((future, cost, result, error))
+        if not self._waking:
+            self._waking = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        # The flag falls before the deque is read: what a thread appends from here on either is read now or wakes us.
+        self._waking = False
+        while self._done:
+            future, cost, result, error = self._done.popleft()
+            self._bytes -= cost
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(result)
+            else:
+                future.set_exception(error)
+        while self._room and self._bytes < self._max_bytes:
+            room = self._room.popleft()
+            if not room.done():
+                room.set_result(None)
+
+    def _thread_ended(self) -> None:
+        self._running -= 1
+        if not self._running and not self._ended.done():
+            self._ended.set_result(None)

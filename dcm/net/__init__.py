@@ -1,0 +1,1 @@
+"""DICOM over a network: see `LocalEntity`."""

@@ -1,0 +1,196 @@
+"""Command sets of DIMSE messages (PS3.7 section 6.3.1, annex E), packed and unpacked directly.
+
+A command set is a handful of fixed elements of group 0000 in implicit VR little endian. Building a pydicom data set for
+each costs more than sending a small instance, so it isn't done.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+
+__all__ = ["Command", "CommandField", "MalformedCommandError", "Priority"]
+
+# CommandDataSetType: this value says that no data set follows, any other that one does (PS3.7 section E.1).
+NO_DATA_SET = 0x0101
+HAS_DATA_SET = 0x0001
+
+
+class CommandField(enum.IntEnum):
+    """The kinds of DIMSE message (PS3.7 section E.1); a response has the highest bit set."""
+
+    C_STORE_RQ = 0x0001
+    C_STORE_RSP = 0x8001
+    C_GET_RQ = 0x0010
+    C_GET_RSP = 0x8010
+    C_FIND_RQ = 0x0020
+    C_FIND_RSP = 0x8020
+    C_MOVE_RQ = 0x0021
+    C_MOVE_RSP = 0x8021
+    C_ECHO_RQ = 0x0030
+    C_ECHO_RSP = 0x8030
+    N_EVENT_REPORT_RQ = 0x0100
+    N_EVENT_REPORT_RSP = 0x8100
+    N_GET_RQ = 0x0110
+    N_GET_RSP = 0x8110
+    N_SET_RQ = 0x0120
+    N_SET_RSP = 0x8120
+    N_ACTION_RQ = 0x0130
+    N_ACTION_RSP = 0x8130
+    N_CREATE_RQ = 0x0140
+    N_CREATE_RSP = 0x8140
+    N_DELETE_RQ = 0x0150
+    N_DELETE_RSP = 0x8150
+    C_CANCEL_RQ = 0x0FFF
+
+
+class Priority(enum.IntEnum):
+    """The priority of an operation (PS3.7 section E.1)."""
+
+    MEDIUM = 0
+    HIGH = 1
+    LOW = 2
+
+
+class MalformedCommandError(ValueError):
+    """Bytes that are not a command set."""
+
+
+@dataclass(slots=True)
+class Command:
+    """One command set; a field is None where the element is absent.
+
+    UIDs and AE titles are kept as they came but for their padding, decoded as Latin-1 so that any byte survives.
+    """
+
+    field: int
+    message_id: int | None = None
+    responding_to: int | None = None
+    affected_class: str | None = None
+    requested_class: str | None = None
+    affected_instance: str | None = None
+    requested_instance: str | None = None
+    has_data: bool = False
+    status: int | None = None
+    priority: int | None = None
+    move_destination: str | None = None
+    move_originator: str | None = None
+    move_originator_id: int | None = None
+    error_comment: str | None = None
+    remaining: int | None = None
+    completed: int | None = None
+    failed: int | None = None
+    warning: int | None = None
+
+    @property
+    def is_response(self) -> bool:
+        """Whether this answers a request."""
+        return bool(self.field & 0x8000)
+
+    @property
+    def name(self) -> str:
+        """The message's name in the standard's spelling, ``C-STORE-RQ``."""
+        try:
+            return CommandField(self.field).name.replace("_", "-")
+        except ValueError:
+            return f"command 0x{self.field:04X}"
+
+    def encode(self) -> bytes:
+        """Return the encoded command set, with its group length (PS3.7 section 6.3.1)."""
+        parts = []
+        for element, name, kind in _FIELDS:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if kind is int:
+                parts.append(_ELEMENT_US.pack(0, element, 2, value))
+            elif kind is bool:
+                parts.append(_ELEMENT_US.pack(0, element, 2, HAS_DATA_SET if value else NO_DATA_SET))
+            else:
+                raw = value.encode("latin-1")
+                if len(raw) & 1:
+                    raw += b"\0" if kind is _Uid else b" "
+                parts.append(_HEAD.pack(0, element, len(raw)) + raw)
+        body = b"".join(parts)
+        return _ELEMENT_UL.pack(0, 0, 4, len(body)) + body
+
+    @classmethod
+    def decode(cls, data: bytes | bytearray) -> Command:
+        """Read a command set.
+
+        Parameters
+        ----------
+        data : bytes
+            The whole encoded command set.
+
+        Returns
+        -------
+        Command
+            Elements that it has no field for are skipped.
+
+        Raises
+        ------
+        MalformedCommandError
+            If an element leaves the data, has an impossible length, is not of group 0000, or there is no CommandField.
+        """
+        command = cls(0)
+        position, end = 0, len(data)
+        while position < end:
+            if position + 8 > end:
+                raise MalformedCommandError("an element header is cut short")
+            group, element, length = _HEAD.unpack_from(data, position)
+            position += 8
+            if group != 0:
+                raise MalformedCommandError(f"element ({group:04X},{element:04X}) in a command set")
+            if length > end - position:
+                raise MalformedCommandError(
+                    f"element (0000,{element:04X}) claims {length} bytes, {end - position} are left"
+                )
+            name, kind = _BY_ELEMENT.get(element, ("", None))
+            if kind is str or kind is _Uid:
+                setattr(command, name, bytes(data[position : position + length]).decode("latin-1").strip("\0 "))
+            elif kind is not None and length:
+                if length != 2:
+                    raise MalformedCommandError(f"element (0000,{element:04X}) has {length} bytes, not 2")
+                number = _US.unpack_from(data, position)[0]
+                setattr(command, name, number if kind is int else number != NO_DATA_SET)
+            position += length
+        if not command.field:
+            raise MalformedCommandError("a command set without a CommandField")
+        return command
+
+
+class _Uid(str):
+    """Marks a UID: it is padded with NUL, other text with a space."""
+
+    __slots__ = ()
+
+
+_HEAD = struct.Struct("<HHI")
+_US = struct.Struct("<H")
+_ELEMENT_US = struct.Struct("<HHIH")
+_ELEMENT_UL = struct.Struct("<HHII")
+
+# In the order of their tags, as they must be written (PS3.7 section E.1).
+_FIELDS: tuple[tuple[int, str, type], ...] = (
+    (0x0002, "affected_class", _Uid),
+    (0x0003, "requested_class", _Uid),
+    (0x0100, "field", int),
+    (0x0110, "message_id", int),
+    (0x0120, "responding_to", int),
+    (0x0600, "move_destination", str),
+    (0x0700, "priority", int),
+    (0x0800, "has_data", bool),
+    (0x0900, "status", int),
+    (0x0902, "error_comment", str),
+    (0x1000, "affected_instance", _Uid),
+    (0x1001, "requested_instance", _Uid),
+    (0x1020, "remaining", int),
+    (0x1021, "completed", int),
+    (0x1022, "failed", int),
+    (0x1023, "warning", int),
+    (0x1030, "move_originator", str),
+    (0x1031, "move_originator_id", int),
+)
+_BY_ELEMENT = {element: (name, kind) for element, name, kind in _FIELDS}
