@@ -1,0 +1,256 @@
+"""What a name, an inline node or a path on the command line stands for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcm.conf._file import Sections, default_path, read_config
+from dcm.conf._guess import Guess, guess, split_dir
+from dcm.conf._schema import ANY_ADDRESS, LocalDirSettings, near
+from dcm.errors import ConfigError
+from dcm.node import DcmNode, RemoteNode
+
+if TYPE_CHECKING:
+    from dcm.store.local_dir import LocalDir
+
+__all__ = ["DcmConfig", "Overrides"]
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line says over the configuration file; None leaves it as the file says.
+
+    Parameters
+    ----------
+    local : str or None
+        Name or inline node of the local entity.
+    out_fmt : str or None
+        The path template of every destination directory.
+    recurse : bool or None
+        Whether source directories are read with those below them.
+    in_file_ext, out_file_ext : str or None
+        The file name extension in source and in destination directories.
+    """
+
+    local: str | None = None
+    out_fmt: str | None = None
+    recurse: bool | None = None
+    in_file_ext: str | None = None
+    out_file_ext: str | None = None
+
+
+class DcmConfig:
+    """The configuration: named nodes and directories, and what a text on the command line means.
+
+    Parameters
+    ----------
+    path : path-like or None
+        The file, which must be there. None: at its default place (see `default_path`), where there may be none.
+    overrides : Overrides
+        What is said over it.
+
+    Raises
+    ------
+    ConfigError
+        The file is not there, or something in it is wrong.
+
+    Notes
+    -----
+    A name of the configuration file always wins. Apart from names,
+
+    * a text with a colon or an ``@`` is an inline node, unless it has a ``/`` before the first colon or a ``{``
+      anywhere: that is a directory, with a path template behind the colon;
+    * a text with a dot, an address in brackets and ``localhost`` are hosts where a node is wanted;
+    * a word is never a host. A host whose name has no dot is written with its port, ``pacs1:104``. So a misspelled
+      name is an error, and no connection to nowhere.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, overrides: Overrides | None = None) -> None:
+        self.path = Path(path) if path is not None else default_path()
+        self.overrides = overrides or Overrides()
+        if path is None and not self.path.exists():
+            self._sections = Sections()
+        else:
+            self._sections = read_config(self.path)
+
+    @property
+    def local_nodes(self) -> Mapping[str, DcmNode]:
+        """The nodes of ``[local_nodes]`` by name."""
+        return self._sections.local_nodes
+
+    @property
+    def remote_nodes(self) -> Mapping[str, RemoteNode]:
+        """The nodes of ``[remote_nodes]`` by name."""
+        return self._sections.remote_nodes
+
+    @property
+    def local_dirs(self) -> Mapping[str, LocalDirSettings]:
+        """The directories of ``[local_dirs]`` by name."""
+        return self._sections.local_dirs
+
+    def local_node(self, text: str | None = None) -> DcmNode:
+        """Who we are.
+
+        Parameters
+        ----------
+        text : str or None
+            A name of ``[local_nodes]`` or an inline node. None: what the overrides say, else the node called
+            ``default``, else the only one there is, else any address with the default AE title and port.
+
+        Raises
+        ------
+        ConfigError
+            There is no such node, or there are several and none is the default.
+        NodeSyntaxError
+            An inline node that is none.
+        """
+        text = text if text is not None else self.overrides.local
+        nodes = self.local_nodes
+        if text is not None:
+            if text in nodes:
+                return nodes[text]
+            if guess(text, lambda _: False) is Guess.WORD:
+                raise self._unknown("local node", text, nodes, f"An inline node is {ANY_ADDRESS}:AE:PORT")
+            return DcmNode.parse(text)
+        if "default" in nodes:
+            return nodes["default"]
+        if len(nodes) > 1:
+            raise ConfigError(
+                f"{self.path}: which local node is it: {', '.join(nodes)}?",
+                hint="say so with --local NAME, or call one [local_nodes.default]",
+            )
+        return next(iter(nodes.values()), DcmNode(ANY_ADDRESS))
+
+    def remote_node(self, text: str) -> RemoteNode:
+        """The peer that a name of ``[remote_nodes]`` or an inline node stands for.
+
+        Raises
+        ------
+        ConfigError
+            There is no such name.
+        NodeSyntaxError
+            An inline node that is none.
+        """
+        if text in self.remote_nodes:
+            return self.remote_nodes[text]
+        kind = guess(text, lambda _: False)
+        if text in self.local_dirs or kind is Guess.DIR:
+            raise ConfigError(f"'{text}' is a directory; a DICOM node is needed here", hint=_INLINE)
+        self._refuse_unread(text)
+        if kind is Guess.WORD:
+            raise self._unknown("node", text, self.remote_nodes, _INLINE)
+        return RemoteNode.parse(text)
+
+    def source(self, text: str) -> RemoteNode | LocalDir:
+        """The node or directory that data is read from.
+
+        Raises
+        ------
+        ConfigError
+            It is neither.
+        NodeSyntaxError
+            An inline node that is none.
+        """
+        if text not in self.remote_nodes:
+            if text in self.local_dirs or guess(text, os.path.exists) is Guess.DIR:
+                return self.local_dir(text, is_dest=False)
+            self._refuse_unread(text)
+            if guess(text, os.path.exists) is Guess.WORD:
+                known = [*self.remote_nodes, *self.local_dirs]
+                raise self._unknown("node or directory", text, known, _INLINE)
+        return self.remote_node(text)
+
+    def dest(self, text: str) -> RemoteNode | LocalDir:
+        """The node or directory that data is written to.
+
+        A word that is no name is a new directory, unless a name is near it: it may be misspelled, and the data would
+        go to the wrong place.
+
+        Raises
+        ------
+        ConfigError
+            It is neither, or could be both.
+        NodeSyntaxError
+            An inline node that is none.
+        """
+        if text in self.remote_nodes:
+            return self.remote_nodes[text]
+        kind = guess(text, os.path.exists)
+        if text in self.local_dirs or kind is Guess.DIR:
+            return self.local_dir(text, is_dest=True)
+        self._refuse_unread(text)
+        if kind is Guess.HOST:
+            raise ConfigError(
+                f"'{text}' is a host or a new directory",
+                hint=f"write {text}:AE:PORT for the one, ./{text} for the other",
+            )
+        if kind is Guess.WORD:
+            match = near(text, [*self.remote_nodes, *self.local_dirs])
+            if match:
+                raise ConfigError(
+                    f"no node or directory called '{text}'",
+                    hint=f"did you mean '{match}'? For a new directory write ./{text}",
+                )
+            return self.local_dir(text, is_dest=True)
+        return RemoteNode.parse(text)
+
+    def local_dir(self, text: str, *, is_dest: bool) -> LocalDir:
+        """The directory that a name of ``[local_dirs]``, ``path`` or ``path:format`` stands for.
+
+        Parameters
+        ----------
+        text : str
+            Name or path.
+        is_dest : bool
+            Whether it is written to; the overrides for the one and the other differ.
+
+        Raises
+        ------
+        ConfigError
+            There is a path template without a directory.
+        TemplateError
+            The path template is none.
+        """
+        from dcm.store.local_dir import LocalDir
+
+        settings = self.local_dirs.get(text)
+        if settings is None:
+            path, out_fmt = split_dir(text)
+            if "{" in path:
+                raise ConfigError(f"'{text}' has a path template and no directory", hint="write DIRECTORY:TEMPLATE")
+            settings = LocalDirSettings(path=os.path.expanduser(path), out_fmt=out_fmt)  # noqa: PTH111
+        over = self.overrides
+        if is_dest and over.out_fmt is not None:
+            settings = replace(settings, out_fmt=over.out_fmt)
+        file_ext = over.out_file_ext if is_dest else over.in_file_ext
+        if file_ext is not None:
+            settings = replace(settings, file_ext=file_ext)
+        if not is_dest and over.recurse is not None:
+            settings = replace(settings, recurse=over.recurse)
+        return LocalDir(
+            settings.path,
+            recurse=settings.recurse,
+            file_ext=settings.file_ext,
+            max_chunk=settings.max_chunk,
+            out_fmt=settings.out_fmt,
+            force_overwrite=settings.force_overwrite,
+            make_missing=settings.make_missing,
+        )
+
+    def _refuse_unread(self, text: str) -> None:
+        section = self._sections.unread.get(text)
+        if section is not None:
+            raise ConfigError(f"'{text}' is of [{section}], which this version of dcm cannot use")
+
+    def _unknown(self, what: str, text: str, known: Iterable[str], inline: str) -> ConfigError:
+        match = near(text, known)
+        hint = f"did you mean '{match}'? {inline}" if match else inline
+        where = f" in {self.path}" if self.path.exists() else f": there is no {self.path} (dcm conf makes one)"
+        return ConfigError(f"no {what} called '{text}'{where}", hint=hint)
+
+
+_INLINE = "An inline node is HOST:AE:PORT"
