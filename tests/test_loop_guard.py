@@ -52,7 +52,8 @@ def package() -> dict[str, Callable[[Any], Any]]:
 async def test_a_blocking_call_is_found(package: dict[str, Callable[[Any], Any]], found: list[str], name: str) -> None:
     package[name](Path(__file__))
     assert len(found) == 1
-    assert f"made_up.py:{SOURCE[: SOURCE.index(name)].count("\n") + 2} in {name}" in found[0]
+    line = SOURCE[: SOURCE.index(name)].count("\n") + 2
+    assert f"made_up.py:{line} in {name}" in found[0]
 
 
 async def test_a_worker_thread_may_block(package: dict[str, Callable[[Any], Any]], found: list[str]) -> None:
