@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import abc
 import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from dcm._atomic import TempFile
 from dcm.errors import NetworkError, PartialError, StoreError
 from dcm.report.outcome import ProblemLog
+from dcm.text import plural, safe_text
 
-__all__ = ["Report", "cause_lines", "count_of", "human_bytes"]
+__all__ = ["Report", "cause_lines", "human_bytes"]
 
 _MAX_SUBJECTS = 3
 _MAX_LINES = 20
@@ -75,13 +76,23 @@ class Report(abc.ABC):
 
         target = Path(path)
         data = msgspec.json.format(msgspec.json.encode(self.to_json()), indent=2) + b"\n"
-        temp = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
         try:
-            temp.write_bytes(data)
-            temp.replace(target)
+            _write_atomically(target, data)
         except OSError as err:
-            temp.unlink(missing_ok=True)
             raise StoreError(f"cannot write the report to {target}: {err.strerror or err}") from err
+
+
+def _write_atomically(target: Path, data: bytes) -> None:
+    dir_fd = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        temp = TempFile.create(dir_fd)
+        try:
+            temp.write(data)
+            temp.publish(dir_fd, target.name, replace=True)
+        finally:
+            temp.discard()
+    finally:
+        os.close(dir_fd)
 
 
 def human_bytes(n: float) -> str:
@@ -91,11 +102,6 @@ def human_bytes(n: float) -> str:
             return f"{n:.0f} {unit}" if unit == "bytes" else f"{n:.1f} {unit}"
         n /= 1000
     return f"{n:.1f} TB"
-
-
-def count_of(n: int, singular: str, plural: str = "") -> str:
-    """A number and what it counts: "1 instance", "1,000 instances"; a plural without its own form adds an s."""
-    return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
 
 
 def cause_lines(problems: ProblemLog, labels: Mapping[str, str]) -> list[str]:
@@ -108,12 +114,10 @@ def cause_lines(problems: ProblemLog, labels: Mapping[str, str]) -> list[str]:
     labels : mapping of str to str
         The words for each kind, where the kind itself will not do.
     """
-    from dcm.text import safe_text
-
     groups = sorted(problems.groups(), key=lambda group: -group[2])
     lines = []
     for kind, message, count, kept in groups[:_MAX_LINES]:
-        line = f"{count:,} {labels.get(kind, kind)}"
+        line = f"{count} {labels.get(kind, kind)}"
         if message:
             line += f": {safe_text(message, 300)}"
         status = kept[0].status
@@ -121,10 +125,10 @@ def cause_lines(problems: ProblemLog, labels: Mapping[str, str]) -> list[str]:
             line += f", status 0x{status:04X}"
         subjects = [safe_text(problem.subject, 120) for problem in kept[:_MAX_SUBJECTS] if problem.subject]
         if subjects:
-            more = f" and {count - len(subjects):,} more" if count > len(subjects) else ""
+            more = f" and {count - len(subjects)} more" if count > len(subjects) else ""
             line += f" ({', '.join(subjects)}{more})"
         lines.append(line)
     if len(groups) > _MAX_LINES:
         rest = sum(count for _, _, count, _ in groups[_MAX_LINES:])
-        lines.append(f"{rest:,} more, of {count_of(len(groups) - _MAX_LINES, 'other cause')}")
+        lines.append(f"{rest} more, of {plural(len(groups) - _MAX_LINES, 'other cause')}")
     return lines

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dcm.report._base import Report, cause_lines, count_of
+from dcm.report._base import Report, cause_lines
 from dcm.report.outcome import Problem, ProblemLog
+from dcm.text import plural, safe_text
 
 __all__ = ["QueryReport"]
 
@@ -77,14 +78,14 @@ class QueryReport(Report):
     def warnings(self) -> list[str]:
         """One line for each kind of thing that the user should know."""
         lines = cause_lines(self.problems, _LABELS)
-        lines.extend(f"possibly incomplete: {text}" for text in self.capped)
+        lines.extend(f"possibly incomplete: {safe_text(text, 300)}" for text in self.capped)
         if self.interrupted:
             lines.append("interrupted: the answer is not complete")
         return lines
 
     def summary(self) -> str:
         """What was asked and answered on the first line, then the warnings."""
-        first = f"{count_of(self.n_responses, 'response')} to {count_of(self.n_queries, 'query', 'queries')}"
+        first = f"{plural(self.n_responses, 'response')} to {plural(self.n_queries, 'query')}"
         return "\n".join([first, *self.warnings])
 
     def to_json(self) -> dict[str, object]:

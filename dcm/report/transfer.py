@@ -5,24 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
-from dcm.report._base import Report, cause_lines, count_of, human_bytes
+from dcm.report._base import Report, cause_lines, human_bytes
+from dcm.report._states import ORDER, State, States
 from dcm.report.outcome import Outcome, Problem, ProblemLog
 from dcm.report.progress import NullProgress, Progress
+from dcm.text import plural, safe_text
 
 __all__ = ["TransferReport"]
 
-# The order in which states are listed: what is done first.
-_ORDER = (
-    Outcome.SENT,
-    Outcome.WARNED,
-    Outcome.PRESENT,
-    Outcome.FILTERED,
-    Outcome.FAILED,
-    Outcome.CONFLICT,
-    Outcome.MISSING,
-)
 _LABELS = {outcome.value: outcome.label for outcome in Outcome} | {
     "refused": "refused by the peer",
     "error": "other failures",
@@ -30,20 +21,6 @@ _LABELS = {outcome.value: outcome.label for outcome in Outcome} | {
     "unexpected": "left out, not asked for",
     "inconsistent": "inconsistent",
 }
-
-
-class _State(NamedTuple):
-    """The state of an instance and why; one object for all that share both, so that an instance costs a reference."""
-
-    outcome: Outcome
-    reason: str = ""
-    status: int | None = None
-    refused: bool = False
-
-    @property
-    def problem(self) -> bool:
-        """True where there is something to tell."""
-        return bool(self.reason) or not self.outcome.good
 
 
 class TransferReport(Report):
@@ -81,10 +58,7 @@ class TransferReport(Report):
         self._clock = clock
         self._started = clock()
         self._ended: float | None = None
-        self._states: dict[str, dict[str, _State | None]] = {}
-        self._shared: dict[_State, _State] = {}
-        self._counts = dict.fromkeys(_ORDER, 0)
-        self._n_pairs = 0
+        self._states = States()
         self._series: set[str] = set()
         self._paths: dict[tuple[str, str], str] = {}
         self._announced: tuple[int, int | None] = (0, None)
@@ -110,17 +84,13 @@ class TransferReport(Report):
         dest : str, optional
             The destination, where there are several.
         """
-        states = self._states.setdefault(dest, {})
-        before = len(states)
-        for uid in uids:
-            states.setdefault(uid, None)
-        self._n_pairs += len(states) - before
+        self._states.expect(uids, dest)
         if series_uid:
             self._series.add(series_uid)
         self._tell()
 
     def _tell(self) -> None:
-        total = (max(self._announced[0], self._n_pairs), self._announced[1])
+        total = (max(self._announced[0], self._states.n_pairs), self._announced[1])
         if total != self._told:
             self._told = total
             self.progress.expected(*total)
@@ -171,19 +141,14 @@ class TransferReport(Report):
         Outcome
             The state that stands now.
         """
-        states = self._states.setdefault(dest, {})
-        old = states.get(uid)
+        old = self._states.get(uid, dest)
         if old is not None and old.outcome.rank >= outcome.rank:
             if old.outcome.moved and outcome is Outcome.FAILED:
                 self.anomaly("inconsistent", uid, f"{old.outcome.label}, then reported as failed", status)
             return old.outcome
-        if uid not in states:
-            self._n_pairs += 1
-        state = _State(outcome, reason, status, refused or status is not None)
-        states[uid] = self._shared.setdefault(state, state)
-        self._counts[outcome] += 1
+        state = State(outcome, reason, status, refused or status is not None)
+        self._states.put(uid, dest, state)
         if old is not None:
-            self._counts[old.outcome] -= 1
             self._paths.pop((dest, uid), None)
         if path is not None and state.problem:
             self._paths[dest, uid] = os.fspath(path)
@@ -237,7 +202,7 @@ class TransferReport(Report):
         if self._ended is None:
             self._ended = self._clock()
         reason = "interrupted before it came" if self.interrupted else "never arrived"
-        for dest in self._states:
+        for dest in self.dests:
             for uid in self.pending(dest):
                 self.record(uid, Outcome.MISSING, dest=dest, reason=reason)
         self.progress.finished()
@@ -246,32 +211,32 @@ class TransferReport(Report):
 
     def state(self, uid: str, dest: str = "") -> Outcome | None:
         """The state of an instance at a destination; None while it has none."""
-        state = self._states.get(dest, {}).get(uid)
+        state = self._states.get(uid, dest)
         return state.outcome if state is not None else None
 
     def pending(self, dest: str = "") -> list[str]:
         """The UIDs that are expected at a destination and have no state."""
-        return [uid for uid, state in self._states.get(dest, {}).items() if state is None]
+        return [uid for uid, state in self._states.by_dest.get(dest, {}).items() if state is None]
 
     def uids(self, outcome: Outcome, dest: str = "") -> list[str]:
         """The UIDs that are in a state at a destination."""
-        states = self._states.get(dest, {}).items()
+        states = self._states.by_dest.get(dest, {}).items()
         return [uid for uid, state in states if state is not None and state.outcome is outcome]
 
     @property
     def dests(self) -> list[str]:
         """The destinations, in the order in which they came up."""
-        return list(self._states)
+        return list(self._states.by_dest)
 
     @property
     def counts(self) -> dict[Outcome, int]:
         """How many instances are in each state, over all destinations."""
-        return dict(self._counts)
+        return dict(self._states.counts)
 
     @property
     def n_instances(self) -> int:
         """How many instances the transfer is about; one for two destinations counts once."""
-        return self._n_pairs if len(self._states) < 2 else len(set().union(*self._states.values()))
+        return self._states.n_uids
 
     @property
     def n_series(self) -> int:
@@ -281,7 +246,7 @@ class TransferReport(Report):
     @property
     def n_pending(self) -> int:
         """How many have no state, over all destinations."""
-        return self._n_pairs - sum(self._counts.values())
+        return self._states.n_pending
 
     @property
     def seconds(self) -> float:
@@ -295,13 +260,7 @@ class TransferReport(Report):
 
     def adds_up(self) -> bool:
         """True where each instance has one state at each of its destinations, and the counts agree with that."""
-        counts = dict.fromkeys(_ORDER, 0)
-        for states in self._states.values():
-            for state in states.values():
-                if state is None:
-                    return False
-                counts[state.outcome] += 1
-        return counts == self._counts and sum(counts.values()) == self._n_pairs
+        return self._states.add_up()
 
     @property
     def exit_code(self) -> int:
@@ -311,16 +270,15 @@ class TransferReport(Report):
         """
         if self.interrupted:
             return 130
-        failed = self._counts[Outcome.FAILED] + self.errors.count()
-        conflicts = self._counts[Outcome.CONFLICT]
-        if not (failed or conflicts or self._counts[Outcome.MISSING] or self.n_pending):
+        counts = self._states.counts
+        failed = counts[Outcome.FAILED] + self.errors.count()
+        if not (failed or counts[Outcome.CONFLICT] or counts[Outcome.MISSING] or self.n_pending):
             return 5 if self.doubts else 0
-        done = conflicts or any(n for outcome, n in self._counts.items() if outcome.good)
+        done = counts[Outcome.CONFLICT] or any(n for outcome, n in counts.items() if outcome.good)
         return 4 if failed and not done and self._all_refused() else 3
 
     def _all_refused(self) -> bool:
-        states = (state for states in self._states.values() for state in states.values())
-        failed = (state for state in states if state is not None and state.outcome is Outcome.FAILED)
+        failed = (state for _, _, state in self._states.items() if state.outcome is Outcome.FAILED)
         return not self.errors.count("error") and all(state.refused for state in failed)
 
     @property
@@ -328,22 +286,18 @@ class TransferReport(Report):
         """Each instance that is not where it should be or has something to tell, then the errors."""
         found = [
             Problem(state.outcome.value, uid, state.reason, state.status, dest, self._paths.get((dest, uid), ""))
-            for dest, states in self._states.items()
-            for uid, state in states.items()
-            if state is not None and state.problem
+            for dest, uid, state in self._states.items()
+            if state.problem
         ]
         return found + list(self.errors)
 
     @property
     def warnings(self) -> list[str]:
         """One line for each cause of trouble, with its count and the first UIDs, then the anomalies and the doubts."""
-        from dcm.text import safe_text
-
         instances = ProblemLog(per_cause=3)
-        for dest, states in self._states.items():
-            for uid, state in states.items():
-                if state is not None and state.problem:
-                    instances.add(Problem(state.outcome.value, uid, state.reason, state.status, dest))
+        for dest, uid, state in self._states.items():
+            if state.problem:
+                instances.add(Problem(state.outcome.value, uid, state.reason, state.status, dest))
         lines = [line for log in (instances, self.errors, self.anomalies) for line in cause_lines(log, _LABELS)]
         lines.extend(f"completeness unknown: {safe_text(reason, 300)}" for reason in self.doubts)
         if self.interrupted:
@@ -356,32 +310,32 @@ class TransferReport(Report):
         ``500 instances in 4 series, 250.1 MB in 2.1 s (119.1 MB/s): 498 sent, 2 already there``, then the warnings.
         """
         seconds = self.seconds
-        text = count_of(self.n_instances, "instance")
+        text = plural(self.n_instances, "instance")
         if self._series:
-            text += f" in {len(self._series):,} series"
-        if len(self._states) > 1:
-            text += f" to {len(self._states):,} destinations"
+            text += f" in {len(self._series)} series"
+        if len(self.dests) > 1:
+            text += f" to {len(self.dests)} destinations"
         if self.n_bytes:
             text += f", {human_bytes(self.n_bytes)} in {seconds:.1f} s"
             if seconds > 0:
                 text += f" ({human_bytes(self.n_bytes / seconds)}/s)"
-        counts = [f"{self._counts[outcome]:,} {outcome.label}" for outcome in _ORDER if self._counts[outcome]]
+        counts = [f"{n} {outcome.label}" for outcome, n in self._states.counts.items() if n]
         if self.n_pending:
-            counts.append(f"{self.n_pending:,} not reached")
+            counts.append(f"{self.n_pending} not reached")
         return "\n".join([f"{text}: {', '.join(counts)}" if counts else text, *self.warnings])
 
     def to_json(self) -> dict[str, object]:
         """The whole report as a JSON object, with the UIDs in each state at each destination."""
         instances = {
-            dest: {outcome.value: uids for outcome in _ORDER if (uids := self.uids(outcome, dest))}
-            for dest in self._states
+            dest: {outcome.value: uids for outcome in ORDER if (uids := self.uids(outcome, dest))}
+            for dest in self.dests
         }
         return {
             "instances": self.n_instances,
             "series": self.n_series,
             "bytes": self.n_bytes,
             "seconds": round(self.seconds, 3),
-            "counts": {outcome.value: self._counts[outcome] for outcome in _ORDER},
+            "counts": {outcome.value: n for outcome, n in self._states.counts.items()},
             "adds_up": self.adds_up(),
             "completeness_unknown": list(self.doubts),
             "interrupted": self.interrupted,
