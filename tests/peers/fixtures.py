@@ -106,13 +106,25 @@ def echo_only(tmp_path: Path) -> Iterator[PynetdicomEchoscp]:
         yield peer
 
 
+_log_sizes: dict[PeerProcess, int] = {}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note how much the running peers have printed so far."""
+    _log_sizes.clear()
+    _log_sizes.update({peer: peer.log_size() for peer in PeerProcess.running})
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the running peers printed with every test that fails."""
+    """Show with every test that fails what the peers printed while it ran."""
     report = yield
     if report.failed:
         for peer in PeerProcess.running:
-            report.sections.append((f"log of {peer}", peer.log_tail(5000)))
+            text = peer.log_tail(10_000, start=_log_sizes.get(peer, 0))
+            if text:
+                report.sections.append((f"log of {peer}", text))
     return report

@@ -181,11 +181,15 @@ class PeerProcess:
         self._process.wait()
         self.stop()
 
-    def log_tail(self, limit: int = 20_000) -> str:
-        """The end of what the peer printed."""
+    def log_size(self) -> int:
+        """How many bytes the peer printed so far."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def log_tail(self, limit: int = 20_000, *, start: int = 0) -> str:
+        """The end of what the peer printed, from byte `start` on."""
         if not self.log.exists():
             return ""
-        return self.log.read_bytes()[-limit:].decode(errors="replace")
+        return self.log.read_bytes()[start:][-limit:].decode(errors="replace")
 
     def __enter__(self: _PeerT) -> _PeerT:
         self.start()
