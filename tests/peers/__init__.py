@@ -11,13 +11,16 @@ from tests.peers.orthanc import OrthancPeer
 from tests.peers.process import HOST, PeerProcess, PeerStartError, free_port, require_module, require_program
 from tests.peers.proxy import Fault, FaultProxy
 from tests.peers.pynetdicom_apps import PynetdicomEchoscp, PynetdicomQrscp, PynetdicomStorescp, pynetdicom_storescu
+from tests.peers.tls import Certificates, KeyPair, make_certificates
 
 __all__ = [
     "HOST",
+    "Certificates",
     "DcmtkQrscp",
     "DcmtkStorescp",
     "Fault",
     "FaultProxy",
+    "KeyPair",
     "OrthancPeer",
     "PeerProcess",
     "PeerStartError",
@@ -28,6 +31,7 @@ __all__ = [
     "findscu",
     "free_port",
     "getscu",
+    "make_certificates",
     "movescu",
     "pynetdicom_storescu",
     "require_module",

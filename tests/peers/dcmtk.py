@@ -93,7 +93,8 @@ class DcmtkStorescp(PeerProcess):
     Parameters
     ----------
     options : sequence of str
-        More command line options: ``+xa`` accepts all transfer syntaxes, ``--abort-during`` aborts, ...
+        More command line options: ``+xa`` accepts all transfer syntaxes, ``--abort-during`` aborts,
+        `Certificates.dcmtk_options` gives those for TLS.
     bit_preserving : bool
         Write the data sets exactly as received.
     """
@@ -149,10 +150,13 @@ def run_tool(
     return done
 
 
-def echoscu(port: int, ae_title: str, *, calling: str = "ECHOSCU", check: bool = True) -> bool:
+def echoscu(
+    port: int, ae_title: str, *, calling: str = "ECHOSCU", options: Sequence[str] = (), check: bool = True
+) -> bool:
     """C-ECHO by DCMTK; whether it succeeded."""
     program = require_program("echoscu", "dcmtk")
-    return run_tool([program, "-aet", calling, "-aec", ae_title, HOST, str(port)], check=check).returncode == 0
+    command = [program, "-aet", calling, "-aec", ae_title, *options, HOST, str(port)]
+    return run_tool(command, check=check).returncode == 0
 
 
 def storescu(

@@ -16,6 +16,7 @@ from tests.peers.dcmtk import DcmtkQrscp, DcmtkStorescp
 from tests.peers.orthanc import OrthancPeer
 from tests.peers.process import PeerProcess, free_port
 from tests.peers.pynetdicom_apps import PynetdicomEchoscp, PynetdicomQrscp, PynetdicomStorescp
+from tests.peers.tls import Certificates, make_certificates
 
 LOCAL_AE = "LOCALAE"
 
@@ -39,6 +40,12 @@ def local_port() -> int:
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[data.Sample]:
     """The sample studies on disk; read only."""
     return data.write_studies(tmp_path_factory.mktemp("samples"))
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Certificates for TLS on this machine."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")

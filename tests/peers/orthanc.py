@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,6 +33,9 @@ class OrthancPeer(PeerProcess):
     settings : mapping
         Further or other settings of its configuration, ``{"LimitFindResults": 10}`` say.
     """
+
+    # Asked politely, it takes seconds to end its idle threads.
+    stop_signal = signal.SIGKILL
 
     def __init__(
         self,

@@ -93,6 +93,7 @@ class PeerProcess:
 
     running: ClassVar[list[PeerProcess]] = []
     start_deadline: ClassVar[float] = 20.0
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(self, work_dir: Path, ae_title: str, port: int | None = None) -> None:
         self.host = HOST
@@ -164,7 +165,7 @@ class PeerProcess:
             return
         PeerProcess.running.remove(self)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, self.stop_signal)
         try:
             process.wait(timeout=3)
         except subprocess.TimeoutExpired:

@@ -13,6 +13,7 @@ from pydicom import dcmread
 from tests import data
 from tests.peers import (
     HOST,
+    Certificates,
     DcmtkQrscp,
     DcmtkStorescp,
     Fault,
@@ -102,6 +103,16 @@ def test_pynetdicom_archive_holds_all(pynetdicom_archive: PynetdicomQrscp, sampl
 def test_echo_only(echo_only: PynetdicomEchoscp, samples: list[data.Sample]) -> None:
     assert echoscu(echo_only.port, echo_only.ae_title)
     assert storescu(echo_only.port, echo_only.ae_title, [samples[0].path], check=False).returncode != 0
+
+
+def test_tls(tmp_path: Path, certificates: Certificates) -> None:
+    """With the right certificates only; and so the peer is one that really checks them."""
+    options = certificates.dcmtk_options(certificates.server)
+    with DcmtkStorescp(tmp_path / "tls", options=options) as peer:
+        assert echoscu(peer.port, peer.ae_title, options=certificates.dcmtk_options(certificates.client))
+        strange = certificates.dcmtk_options(certificates.stranger)
+        assert not echoscu(peer.port, peer.ae_title, options=strange, check=False)
+        assert not echoscu(peer.port, peer.ae_title, check=False)
 
 
 class BrokenPeer(PeerProcess):
