@@ -1,7 +1,7 @@
 """The DICOM upper layer and DIMSE without any I/O (PS3.7, PS3.8): see `Wire`."""
 
-from .command import Command, CommandField, Priority
-from .negotiation import (
+from dcm.net.wire.command import Command, CommandField, Priority
+from dcm.net.wire.negotiation import (
     AssociateAccept,
     AssociateReject,
     AssociateRequest,
@@ -9,8 +9,9 @@ from .negotiation import (
     ProposedContext,
     accept_contexts,
 )
-from .pdu import Limits
-from .protocol import State, Wire, WireStateError
+from dcm.net.wire.pdu import Limits
+from dcm.net.wire.protocol import Wire
+from dcm.net.wire.state import State, WireStateError
 
 __all__ = [
     "AssociateAccept",

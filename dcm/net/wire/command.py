@@ -103,14 +103,15 @@ class Command:
             value = getattr(self, name)
             if value is None:
                 continue
-            if kind is int:
+            if kind == _NUMBER:
                 parts.append(_ELEMENT_US.pack(0, element, 2, value))
-            elif kind is bool:
+            elif kind == _DATA_SET_TYPE:
                 parts.append(_ELEMENT_US.pack(0, element, 2, HAS_DATA_SET if value else NO_DATA_SET))
             else:
-                raw = value.encode("latin-1")
+                # Only an error comment is free text: what it cannot hold is of less use than an answer.
+                raw = value[:64].encode("ascii", "replace") if kind == _COMMENT else value.encode("latin-1")
                 if len(raw) & 1:
-                    raw += b"\0" if kind is _Uid else b" "
+                    raw += b"\0" if kind == _UID else b" "
                 parts.append(_HEAD.pack(0, element, len(raw)) + raw)
         body = b"".join(parts)
         return _ELEMENT_UL.pack(0, 0, 4, len(body)) + body
@@ -134,6 +135,7 @@ class Command:
         MalformedCommandError
             If an element leaves the data, has an impossible length, is not of group 0000, or there is no CommandField.
         """
+        data = bytes(data)
         command = cls(0)
         position, end = 0, len(data)
         while position < end:
@@ -148,49 +150,47 @@ class Command:
                     f"element (0000,{element:04X}) claims {length} bytes, {end - position} are left"
                 )
             name, kind = _BY_ELEMENT.get(element, ("", None))
-            if kind is str or kind is _Uid:
-                setattr(command, name, bytes(data[position : position + length]).decode("latin-1").strip("\0 "))
+            if kind in _TEXTS:
+                setattr(command, name, data[position : position + length].decode("latin-1").strip("\0 "))
             elif kind is not None and length:
                 if length != 2:
                     raise MalformedCommandError(f"element (0000,{element:04X}) has {length} bytes, not 2")
                 number = _US.unpack_from(data, position)[0]
-                setattr(command, name, number if kind is int else number != NO_DATA_SET)
+                setattr(command, name, number if kind == _NUMBER else number != NO_DATA_SET)
             position += length
         if not command.field:
             raise MalformedCommandError("a command set without a CommandField")
         return command
 
 
-class _Uid(str):
-    """Marks a UID: it is padded with NUL, other text with a space."""
-
-    __slots__ = ()
-
-
+# What an element holds, and so how it is written. UIDs are padded with NUL; comments have at most 64 characters of the
+# default repertoire (VR LO). Plain numbers, because looking up enum members costs a third of the time of packing.
+_UID, _AE_TITLE, _COMMENT, _NUMBER, _DATA_SET_TYPE = range(5)
+_TEXTS = (_UID, _AE_TITLE, _COMMENT)
 _HEAD = struct.Struct("<HHI")
 _US = struct.Struct("<H")
 _ELEMENT_US = struct.Struct("<HHIH")
 _ELEMENT_UL = struct.Struct("<HHII")
 
 # In the order of their tags, as they must be written (PS3.7 section E.1).
-_FIELDS: tuple[tuple[int, str, type], ...] = (
-    (0x0002, "affected_class", _Uid),
-    (0x0003, "requested_class", _Uid),
-    (0x0100, "field", int),
-    (0x0110, "message_id", int),
-    (0x0120, "responding_to", int),
-    (0x0600, "move_destination", str),
-    (0x0700, "priority", int),
-    (0x0800, "has_data", bool),
-    (0x0900, "status", int),
-    (0x0902, "error_comment", str),
-    (0x1000, "affected_instance", _Uid),
-    (0x1001, "requested_instance", _Uid),
-    (0x1020, "remaining", int),
-    (0x1021, "completed", int),
-    (0x1022, "failed", int),
-    (0x1023, "warning", int),
-    (0x1030, "move_originator", str),
-    (0x1031, "move_originator_id", int),
+_FIELDS: tuple[tuple[int, str, int], ...] = (
+    (0x0002, "affected_class", _UID),
+    (0x0003, "requested_class", _UID),
+    (0x0100, "field", _NUMBER),
+    (0x0110, "message_id", _NUMBER),
+    (0x0120, "responding_to", _NUMBER),
+    (0x0600, "move_destination", _AE_TITLE),
+    (0x0700, "priority", _NUMBER),
+    (0x0800, "has_data", _DATA_SET_TYPE),
+    (0x0900, "status", _NUMBER),
+    (0x0902, "error_comment", _COMMENT),
+    (0x1000, "affected_instance", _UID),
+    (0x1001, "requested_instance", _UID),
+    (0x1020, "remaining", _NUMBER),
+    (0x1021, "completed", _NUMBER),
+    (0x1022, "failed", _NUMBER),
+    (0x1023, "warning", _NUMBER),
+    (0x1030, "move_originator", _AE_TITLE),
+    (0x1031, "move_originator_id", _NUMBER),
 )
 _BY_ELEMENT = {element: (name, kind) for element, name, kind in _FIELDS}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    from .command import Command
-    from .negotiation import AssociateAccept, AssociateReject, AssociateRequest
+    from dcm.net.wire.command import Command
+    from dcm.net.wire.negotiation import AssociateAccept, AssociateReject, AssociateRequest
 
 __all__ = [
     "Aborted",
@@ -90,6 +90,8 @@ class Aborted:
 @dataclass(slots=True)
 class Violated:
     """The peer broke the protocol; an A-ABORT waits in `Wire.take_output`, and nothing more will be read.
+
+    Where it wants an association of another protocol version or application context, an A-ASSOCIATE-RJ waits instead.
 
     Attributes
     ----------

@@ -20,10 +20,16 @@ __all__ = [
     "ASSOCIATE_AC",
     "ASSOCIATE_RJ",
     "ASSOCIATE_RQ",
+    "COMMAND_BIT",
+    "INVALID_VALUE",
+    "LAST_BIT",
     "P_DATA",
     "RELEASE_RP",
     "RELEASE_RQ",
+    "UNEXPECTED_PDU",
+    "UNRECOGNISED_PDU",
     "Limits",
+    "ViolationError",
     "abort_pdu",
     "abort_reason",
     "fragment_size",
@@ -40,10 +46,17 @@ RELEASE_RQ = 0x05
 RELEASE_RP = 0x06
 ABORT = 0x07
 
+# Bits of the message control header (PS3.8 annex E.2).
+COMMAND_BIT = 0x01
+LAST_BIT = 0x02
+
+# The provider's reasons for an abort (PS3.8 table 9-26).
+UNRECOGNISED_PDU = 1
+UNEXPECTED_PDU = 2
+INVALID_VALUE = 6
+
 # PDU type, reserved, PDU length; PDV length, context id, message control header (PS3.8 section 9.3.5, annex E.2)
 _PDATA_HEADER = struct.Struct(">BxIIBB")
-_COMMAND_BIT = 0x01
-_LAST_BIT = 0x02
 # What a peer that sets no limit gets from us: large enough to cost nothing, small enough to keep memory flat.
 _UNLIMITED = 1 << 18
 
@@ -73,14 +86,31 @@ class Limits:
     max_contexts: int = 128
 
 
+class ViolationError(Exception):
+    """The peer broke the protocol.
+
+    Parameters
+    ----------
+    message : str
+        What was wrong, with the section of the standard that says so.
+    reason : int
+        The provider's reason for the A-ABORT.
+    """
+
+    def __init__(self, message: str, reason: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+
+
 _ABORT_SOURCES = {0: "its user", 2: "its upper layer"}
 _ABORT_REASONS = {
     0: "reason not specified",
-    1: "unrecognised PDU",
-    2: "unexpected PDU",
+    UNRECOGNISED_PDU: "unrecognised PDU",
+    UNEXPECTED_PDU: "unexpected PDU",
     4: "unrecognised PDU parameter",
     5: "unexpected PDU parameter",
-    6: "invalid PDU parameter value",
+    INVALID_VALUE: "invalid PDU parameter value",
 }
 
 
@@ -152,14 +182,14 @@ def frame(context_id: int, data: Buffer, *, command: bool, last: bool, size: int
     bytes-like
         Headers and slices of `data` in turn, to be written one after the other.
     """
-    control = _COMMAND_BIT if command else 0
-    view = memoryview(data)
+    control = COMMAND_BIT if command else 0
+    view = memoryview(data).cast("B")
     total = len(view)
     start = 0
     while True:
         end = min(start + size, total)
         final = end == total
-        flags = control | _LAST_BIT if final and last else control
+        flags = control | LAST_BIT if final and last else control
         n = end - start
         yield _PDATA_HEADER.pack(P_DATA, n + 6, n + 2, context_id, flags)
         if n:

@@ -7,30 +7,15 @@ the same. No asyncio, no sockets, no clock.
 
 from __future__ import annotations
 
-import enum
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from . import pdu
-from .command import Command, MalformedCommandError
-from .events import (
-    Aborted,
-    Accepted,
-    CommandReceived,
-    DataReceived,
-    Rejected,
-    ReleaseConfirmed,
-    ReleaseRequested,
-    Requested,
-    Violated,
-)
-from .negotiation import (
-    ACCEPTANCE,
-    AssociateAccept,
-    AssociateReject,
-    AssociateRequest,
-    Context,
+from dcm.net.wire import pdu
+from dcm.net.wire.associate import (
+    FIXED_SIZE,
     NegotiationError,
+    UnacceptableError,
     decode_accept,
     decode_reject,
     decode_request,
@@ -38,48 +23,32 @@ from .negotiation import (
     encode_reject,
     encode_request,
 )
+from dcm.net.wire.events import (
+    Aborted,
+    Accepted,
+    Rejected,
+    ReleaseConfirmed,
+    ReleaseRequested,
+    Requested,
+    Violated,
+)
+from dcm.net.wire.messages import MessageReader
+from dcm.net.wire.negotiation import ACCEPTANCE
+from dcm.net.wire.pdu import INVALID_VALUE, UNEXPECTED_PDU, UNRECOGNISED_PDU, ViolationError
+from dcm.net.wire.state import MAY_RECEIVE, MAY_SEND, State, WireStateError
 
 if TYPE_CHECKING:
-    from .events import Event
-    from .pdu import Buffer
+    from dcm.net.wire.command import Command
+    from dcm.net.wire.events import Event
+    from dcm.net.wire.negotiation import AssociateAccept, AssociateReject, AssociateRequest, Context
+    from dcm.net.wire.pdu import Buffer
 
 __all__ = ["State", "Wire", "WireStateError"]
 
 
-class State(enum.Enum):
-    """Where an association stands (PS3.8 section 9.2.1); the value is the standard's name of the state."""
-
-    IDLE = "Sta1"
-    AWAITING_REQUEST = "Sta2"
-    AWAITING_LOCAL_ANSWER = "Sta3"
-    AWAITING_ANSWER = "Sta5"
-    ESTABLISHED = "Sta6"
-    AWAITING_RELEASE = "Sta7"
-    AWAITING_LOCAL_RELEASE = "Sta8"
-    COLLISION_ACCEPTOR = "Sta10"
-    COLLISION_REQUESTOR = "Sta11"
-    CLOSING = "Sta13"
-
-
-class WireStateError(RuntimeError):
-    """A call that the association's state does not allow: a mistake of ours, never the peer's."""
-
-
-class _ViolationError(Exception):
-    """The peer broke the protocol; `reason` is the provider's reason for the A-ABORT (PS3.8 table 9-26)."""
-
-    def __init__(self, message: str, reason: int) -> None:
-        super().__init__(message)
-        self.message = message
-        self.reason = reason
-
-
-_UNRECOGNISED, _UNEXPECTED, _INVALID = 1, 2, 6
 _HEADER = struct.Struct(">BxI")
 _PDV_HEADER = struct.Struct(">IBB")
-# The states in which data may come: AR-6 lets a peer finish what it was saying after we asked for release.
-_MAY_RECEIVE = frozenset({State.ESTABLISHED, State.AWAITING_RELEASE})
-_MAY_SEND = frozenset({State.ESTABLISHED, State.AWAITING_LOCAL_RELEASE})
+_NOTHING = memoryview(b"")
 _FIXED_LENGTH = frozenset({pdu.ASSOCIATE_RJ, pdu.RELEASE_RQ, pdu.RELEASE_RP, pdu.ABORT})
 
 
@@ -89,7 +58,7 @@ class Wire:
     Parameters
     ----------
     limits : Limits, optional
-        What is taken from the peer before it is an abuse.
+        What is taken from the peer before it is an abuse; also what we advertise at most.
 
     Attributes
     ----------
@@ -110,31 +79,31 @@ class Wire:
         self.pdus = 0
         self._requestor = False
         self._request: AssociateRequest | None = None
+        self._request_head = b""
+        self._max_pdu = self.limits.max_pdu
         self._output = bytearray()
         self._last_message_id = 0
-        # Where the reader stands: a header or a short PDU being collected in _held, what is left of the P-DATA PDU and
-        # of the PDV in it, and that one's context id and control header.
+        # Where the reader stands: a header or a short PDU being collected in _held, until it has _want bytes; what is
+        # left of the P-DATA PDU, and of the PDV in it.
         self._held = bytearray()
         self._want = 6
         self._pdu_left = 0
         self._pdv_left = 0
-        self._context_id = 0
-        self._control = 0
-        # The message being received: its command set, or how much of its data set has come.
-        self._command = bytearray()
-        self._message_context = 0
-        self._data_due = False
-        self._data_size = 0
+        self._messages = MessageReader(self.limits)
 
     # -- requests of ours ----------------------------------------------------------------------------------------------
 
     def request(self, request: AssociateRequest) -> bytes:
-        """Ask for an association (AE-2): returns the bytes to send."""
+        """Ask for an association (AE-2): returns the bytes to send.
+
+        The maximum length that goes out is never more than what `Limits` lets in.
+        """
         self._must_be(State.IDLE)
+        output = encode_request(replace(request, max_pdu=self._advertised(request.max_pdu)))
         self._requestor = True
         self._request = request
         self.state = State.AWAITING_ANSWER
-        return encode_request(request)
+        return output
 
     def listen(self) -> None:
         """Await a request on an accepted connection (AE-5)."""
@@ -142,14 +111,20 @@ class Wire:
         self.state = State.AWAITING_REQUEST
 
     def accept(self, accept: AssociateAccept) -> bytes:
-        """Accept the association that was requested (AE-7)."""
+        """Accept the association that was requested (AE-7); empty where the peer is gone meanwhile."""
+        if self.state is State.CLOSING:
+            return b""
         self._must_be(State.AWAITING_LOCAL_ANSWER)
         assert self._request is not None
+        accept = replace(accept, max_pdu=self._advertised(accept.max_pdu))
+        output = encode_accept(accept, self._request_head)
         self._establish(accept.contexts, self._request.max_pdu)
-        return encode_accept(accept, self._request)
+        return output
 
     def reject(self, reject: AssociateReject) -> bytes:
-        """Reject the association that was requested (AE-8)."""
+        """Reject the association that is (AE-8) or will be requested; empty where the peer is gone meanwhile."""
+        if self.state is State.CLOSING:
+            return b""
         self._must_be(State.AWAITING_LOCAL_ANSWER, State.AWAITING_REQUEST)
         self.state = State.CLOSING
         return encode_reject(reject)
@@ -161,7 +136,9 @@ class Wire:
         return pdu.release_rq_pdu()
 
     def confirm_release(self) -> bytes:
-        """Agree to the release that the peer asked for (AR-4)."""
+        """Agree to the release that the peer asked for (AR-4); empty where the peer is gone meanwhile."""
+        if self.state is State.CLOSING:
+            return b""
         self._must_be(State.AWAITING_LOCAL_RELEASE)
         self.state = State.CLOSING
         return pdu.release_rp_pdu()
@@ -216,7 +193,7 @@ class Wire:
     @property
     def in_pdu(self) -> bool:
         """Whether a PDU has begun and not ended: the shell holds it to a deadline."""
-        return bool(self._held) or self._pdu_left > 0
+        return self.state is not State.CLOSING and (bool(self._held) or self._pdu_left > 0)
 
     def receive(self, data: memoryview) -> list[Event]:
         """Take bytes from the peer.
@@ -237,8 +214,10 @@ class Wire:
             return events
         try:
             self._read(data, events)
-        except _ViolationError as violation:
-            self._output += pdu.abort_pdu(2, violation.reason)
+        except ViolationError as violation:
+            # AA-8; AA-1 where nothing was requested yet, so that there is no association for the provider to abort.
+            awaiting = self.state is State.AWAITING_REQUEST
+            self._output += pdu.abort_pdu() if awaiting else pdu.abort_pdu(2, violation.reason)
             self.state = State.CLOSING
             events.append(Violated(violation.message))
         return events
@@ -257,15 +236,18 @@ class Wire:
                 taken = min(self._pdv_left, end - position)
                 self._pdv_left -= taken
                 self._pdu_left -= taken
-                self._fragment(data[position : position + taken], events)
+                self._messages.fragment(data[position : position + taken], self._pdv_left == 0, events)
                 position += taken
             elif not self._held and self._pdu_left == 0 and end - position >= 12 and data[position] == pdu.P_DATA:
                 # The common case: both headers lie before us.
+                self.pdus += 1
                 self._begin_pdu(pdu.P_DATA, _HEADER.unpack_from(data, position)[1])
                 length, context_id, control = _PDV_HEADER.unpack_from(data, position + 6)
                 self._begin_pdv(length, context_id, control, events)
                 position += 12
             else:
+                if not self._held and not self._pdu_left:
+                    self.pdus += 1
                 taken = min(self._want - len(self._held), end - position)
                 self._held += data[position : position + taken]
                 position += taken
@@ -293,81 +275,42 @@ class Wire:
 
     def _begin_pdu(self, kind: int, length: int) -> None:
         """Judge a PDU by its header alone, before a byte of it is kept."""
-        self.pdus += 1
         if kind == pdu.P_DATA:
-            if self.state not in _MAY_RECEIVE:
-                raise _ViolationError(f"P-DATA in state {self.state.value} (PS3.8 table 9-10)", _UNEXPECTED)
-            if not 6 <= length <= self.limits.max_pdu:
-                what = "is shorter than one PDV item" if length < 6 else f"exceeds the negotiated {self.limits.max_pdu}"
-                raise _ViolationError(f"P-DATA length {length} {what} (PS3.8 section 9.3.5, D.1)", _INVALID)
+            if self.state not in MAY_RECEIVE:
+                raise ViolationError(f"P-DATA in state {self.state.value} (PS3.8 table 9-10)", UNEXPECTED_PDU)
+            if not 6 <= length <= self._max_pdu:
+                what = "is shorter than one PDV item" if length < 6 else f"exceeds the negotiated {self._max_pdu}"
+                raise ViolationError(f"P-DATA length {length} {what} (PS3.8 section 9.3.5, D.1)", INVALID_VALUE)
             self._pdu_left = length
             self._want = 6
         elif kind in (pdu.ASSOCIATE_RQ, pdu.ASSOCIATE_AC):
             if not 68 <= length <= self.limits.max_associate:
-                raise _ViolationError(f"A-ASSOCIATE length {length} (PS3.8 section 9.3.2)", _INVALID)
+                raise ViolationError(f"A-ASSOCIATE length {length} (PS3.8 section 9.3.2)", INVALID_VALUE)
             expected = State.AWAITING_REQUEST if kind == pdu.ASSOCIATE_RQ else State.AWAITING_ANSWER
             if self.state is not expected:
-                raise _ViolationError(f"A-ASSOCIATE in state {self.state.value} (PS3.8 table 9-10)", _UNEXPECTED)
+                raise ViolationError(f"A-ASSOCIATE in state {self.state.value} (PS3.8 table 9-10)", UNEXPECTED_PDU)
         elif kind in _FIXED_LENGTH:
             if length != 4:
-                raise _ViolationError(f"PDU type {kind} with length {length}, not 4 (PS3.8 section 9.3)", _INVALID)
+                raise ViolationError(f"PDU type {kind} with length {length}, not 4 (PS3.8 section 9.3)", INVALID_VALUE)
         else:
-            raise _ViolationError(f"unknown PDU type 0x{kind:02X} (PS3.8 section 9.3.1)", _UNRECOGNISED)
+            raise ViolationError(f"unknown PDU type 0x{kind:02X} (PS3.8 section 9.3.1)", UNRECOGNISED_PDU)
 
     def _begin_pdv(self, length: int, context_id: int, control: int, events: list[Event]) -> None:
         """Judge a PDV by its header (PS3.8 section 9.3.5.1, annex E.2)."""
         self._pdu_left -= 6
         if not 2 <= length <= self._pdu_left + 2:
             left = self._pdu_left + 2
-            raise _ViolationError(
-                f"a PDV of length {length} in a PDU with {left} left (PS3.8 section 9.3.5.1)", _INVALID
+            raise ViolationError(
+                f"a PDV of length {length} in a PDU with {left} left (PS3.8 section 9.3.5.1)", INVALID_VALUE
             )
         if context_id not in self.contexts:
-            raise _ViolationError(f"data on presentation context {context_id}, which was not accepted", _INVALID)
-        if control & 1:
-            if self._data_due:
-                raise _ViolationError("a command fragment where a data set is due (PS3.8 annex E.1)", _UNEXPECTED)
-            if self._command and context_id != self._message_context:
-                raise _ViolationError("one message in two presentation contexts (PS3.8 annex E.1)", _INVALID)
-            if not self._command:
-                self._message_context = context_id
-        elif not self._data_due:
-            raise _ViolationError("a data set fragment without a command (PS3.8 annex E.1)", _UNEXPECTED)
-        elif context_id != self._message_context:
-            raise _ViolationError("one message in two presentation contexts (PS3.8 annex E.1)", _INVALID)
-        self._control = control
+            raise ViolationError(f"data on presentation context {context_id}, which was not accepted", INVALID_VALUE)
+        self._messages.begin(context_id, control)
         self._pdv_left = length - 2
         if 0 < self._pdu_left - self._pdv_left < 6:
-            raise _ViolationError("bytes after the last PDV of a PDU (PS3.8 section 9.3.5)", _INVALID)
+            raise ViolationError("bytes after the last PDV of a PDU (PS3.8 section 9.3.5)", INVALID_VALUE)
         if not self._pdv_left:
-            self._fragment(memoryview(b""), events)
-
-    def _fragment(self, data: memoryview, events: list[Event]) -> None:
-        """Some bytes of the current PDV: all of them, or what has come so far."""
-        last = bool(self._control & 2) and self._pdv_left == 0
-        if self._control & 1:
-            if len(self._command) + len(data) > self.limits.max_command:
-                raise _ViolationError(f"a command set of more than {self.limits.max_command} bytes", _INVALID)
-            self._command += data
-            if last:
-                self._command_complete(events)
-            return
-        self._data_size += len(data)
-        if self._data_size > self.limits.max_data_set:
-            raise _ViolationError(f"a data set of more than {self.limits.max_data_set} bytes", _INVALID)
-        if last:
-            self._data_due = False
-            self._data_size = 0
-        events.append(DataReceived(data, last))
-
-    def _command_complete(self, events: list[Event]) -> None:
-        try:
-            command = Command.decode(self._command)
-        except MalformedCommandError as error:
-            raise _ViolationError(f"a malformed command set: {error} (PS3.7 section 6.3.1)", _INVALID) from None
-        self._command.clear()
-        self._data_due = command.has_data
-        events.append(CommandReceived(self._message_context, command))
+            self._messages.fragment(_NOTHING, True, events)
 
     def _control_pdu(self, data: bytes, events: list[Event]) -> None:
         kind = data[0]
@@ -380,7 +323,7 @@ class Wire:
             self._release_confirmed(events)
         elif kind == pdu.ASSOCIATE_RJ:
             if self.state is not State.AWAITING_ANSWER:
-                raise _ViolationError(f"A-ASSOCIATE-RJ in state {self.state.value} (PS3.8 table 9-10)", _UNEXPECTED)
+                raise ViolationError(f"A-ASSOCIATE-RJ in state {self.state.value} (PS3.8 table 9-10)", UNEXPECTED_PDU)
             self.state = State.CLOSING
             events.append(Rejected(decode_reject(data)))
         else:
@@ -390,16 +333,27 @@ class Wire:
         try:
             if kind == pdu.ASSOCIATE_RQ:
                 self._request = decode_request(data, self.limits)
+                self._request_head = data[:FIXED_SIZE]
                 self.state = State.AWAITING_LOCAL_ANSWER
                 events.append(Requested(self._request))
             else:
                 assert self._request is not None
-                accept = decode_accept(data, self.limits, self._request.contexts)
+                accept = decode_accept(data, self.limits, self._request)
                 self._establish(accept.contexts, accept.max_pdu)
                 events.append(Accepted(accept))
+        except UnacceptableError as error:
+            self._output += encode_reject(error.reject)
+            self.state = State.CLOSING
+            events.append(Violated(f"A-ASSOCIATE-RQ: {error} (PS3.8 section 9.3.2)"))
         except NegotiationError as error:
             name = "A-ASSOCIATE-RQ" if kind == pdu.ASSOCIATE_RQ else "A-ASSOCIATE-AC"
-            raise _ViolationError(f"{name}: {error}", _INVALID) from None
+            raise ViolationError(f"{name}: {error}", INVALID_VALUE) from None
+
+    def _advertised(self, max_pdu: int) -> int:
+        """The maximum length that we tell the peer, and hold it to."""
+        if max_pdu:
+            self._max_pdu = min(max_pdu, self._max_pdu)
+        return self._max_pdu
 
     def _establish(self, contexts: tuple[Context, ...], peer_max_pdu: int) -> None:
         self.contexts = {context.id: context for context in contexts if context.result == ACCEPTANCE}
@@ -417,14 +371,14 @@ class Wire:
         elif self.state is State.AWAITING_RELEASE:
             self.state = State.COLLISION_ACCEPTOR
         else:
-            raise _ViolationError(f"A-RELEASE-RQ in state {self.state.value} (PS3.8 table 9-10)", _UNEXPECTED)
+            raise ViolationError(f"A-RELEASE-RQ in state {self.state.value} (PS3.8 table 9-10)", UNEXPECTED_PDU)
 
     def _release_confirmed(self, events: list[Event]) -> None:
         if self.state is State.COLLISION_ACCEPTOR:
             # AR-10: theirs has come, now ours may go.
             self._output += pdu.release_rp_pdu()
         elif self.state not in (State.AWAITING_RELEASE, State.COLLISION_REQUESTOR):
-            raise _ViolationError(f"A-RELEASE-RP in state {self.state.value} (PS3.8 table 9-10)", _UNEXPECTED)
+            raise ViolationError(f"A-RELEASE-RP in state {self.state.value} (PS3.8 table 9-10)", UNEXPECTED_PDU)
         self.state = State.CLOSING
         events.append(ReleaseConfirmed())
 
@@ -435,6 +389,6 @@ class Wire:
             raise WireStateError(f"not possible in state {self.state.name} ({self.state.value})")
 
     def _may_send(self, context_id: int) -> None:
-        self._must_be(*_MAY_SEND)
+        self._must_be(*MAY_SEND)
         if context_id not in self.contexts:
             raise WireStateError(f"presentation context {context_id} was not accepted")
