@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dcm.conf._file import Sections, default_path, read_config
-from dcm.conf._guess import Guess, guess, split_dir
+from dcm.conf._guess import Guess, guess
 from dcm.conf._schema import ANY_ADDRESS, LocalDirSettings, near
-from dcm.errors import ConfigError
+from dcm.errors import ConfigError, UsageError
 from dcm.node import DcmNode, RemoteNode
 
 if TYPE_CHECKING:
@@ -211,35 +211,29 @@ class DcmConfig:
         Raises
         ------
         ConfigError
-            There is a path template without a directory.
-        TemplateError
-            The path template is none.
+            The settings of a named directory are not possible.
+        UsageError
+            There is a path template without a directory, or it is none.
+
+        Notes
+        -----
+        A template behind the path is for that directory, and wins over the overrides, which are for all of them.
         """
         from dcm.store.local_dir import LocalDir
 
-        settings = self.local_dirs.get(text)
-        if settings is None:
-            path, out_fmt = split_dir(text)
-            if "{" in path:
-                raise ConfigError(f"'{text}' has a path template and no directory", hint="write DIRECTORY:TEMPLATE")
-            settings = LocalDirSettings(path=os.path.expanduser(path), out_fmt=out_fmt)  # noqa: PTH111
         over = self.overrides
-        if is_dest and over.out_fmt is not None:
-            settings = replace(settings, out_fmt=over.out_fmt)
-        file_ext = over.out_file_ext if is_dest else over.in_file_ext
-        if file_ext is not None:
-            settings = replace(settings, file_ext=file_ext)
-        if not is_dest and over.recurse is not None:
-            settings = replace(settings, recurse=over.recurse)
-        return LocalDir(
-            settings.path,
-            recurse=settings.recurse,
-            file_ext=settings.file_ext,
-            max_chunk=settings.max_chunk,
-            out_fmt=settings.out_fmt,
-            force_overwrite=settings.force_overwrite,
-            make_missing=settings.make_missing,
-        )
+        chosen: dict[str, Any]
+        if is_dest:
+            chosen = {"out_fmt": over.out_fmt, "file_ext": over.out_file_ext}
+        else:
+            chosen = {"recurse": over.recurse, "file_ext": over.in_file_ext}
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        if text not in self.local_dirs:
+            return LocalDir.parse(text, **chosen)
+        try:
+            return LocalDir(**{**asdict(self.local_dirs[text]), **chosen})
+        except UsageError as exc:
+            raise ConfigError(f"{self.path}: [local_dirs.{text}]: {exc.message}", hint=exc.hint) from exc
 
     def _refuse_unread(self, text: str) -> None:
         section = self._sections.unread.get(text)

@@ -67,6 +67,7 @@ EXAMPLE = r"""# The configuration of dcm (TOML). Take the # off what you need; "
 #recurse = true              # as a source: read sub-directories too
 #file_ext = "dcm"            # as a source: which files; as a destination: what they are called
 #max_chunk = 1000
-#force_overwrite = false
+#force_overwrite = false    # as a destination: replace a file that has other bytes of the same instance
 #make_missing = true         # make the directory where there is none
+#sync = false                # wait for the disk after each file
 """

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 
-__all__ = ["Guess", "guess", "split_dir"]
+__all__ = ["Guess", "guess"]
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
@@ -44,13 +44,3 @@ def guess(text: str, exists: Callable[[str], bool]) -> Guess:
     if "@" in text:
         return Guess.NODE
     return Guess.HOST if "." in text or text == "localhost" else Guess.WORD
-
-
-def split_dir(text: str) -> tuple[str, str | None]:
-    """The path, and the path template behind a colon if there is one: ``out:{PatientID}/{SOPInstanceUID}``."""
-    start = 2 if os.name == "nt" and _DRIVE.match(text) else 0
-    colon = text.find(":", start)
-    brace = text.find("{")
-    if colon < 0 or 0 <= brace < colon or brace < 0:
-        return text, None
-    return text[:colon], text[colon + 1 :]

@@ -50,6 +50,7 @@ class LocalDirSettings:
     max_chunk: int = 1000
     force_overwrite: bool = False
     make_missing: bool = True
+    sync: bool = False
 
 
 def read_local_node(where: str, raw: object) -> DcmNode:

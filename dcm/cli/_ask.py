@@ -1,0 +1,113 @@
+"""Asking a node many things, and putting the answers together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dcm.errors import InconsistentDataError, NetworkError, OperationFailedError
+from dcm.levels import QueryLevel
+from dcm.query import QueryResult
+from dcm.report import QueryReport
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from dcm.net import LocalEntity
+    from dcm.node import RemoteNode
+
+__all__ = ["ask_all", "common_level"]
+
+
+async def ask_all(
+    local: LocalEntity,
+    remote: RemoteNode,
+    queries: Sequence[Dataset],
+    *,
+    level: QueryLevel | None = None,
+    query_res: QueryResult | None = None,
+) -> tuple[QueryResult, QueryReport]:
+    """Send queries, as many at a time as the node takes associations, and merge the answers in their order.
+
+    Parameters
+    ----------
+    local, remote
+        Who asks whom.
+    queries : sequence of Dataset
+        At least one. A query that the node refuses is in the report, and the others go on.
+    level : QueryLevel, optional
+        Of all answers. By default as fine as the finest of the queries.
+    query_res : QueryResult, optional
+        An earlier result, which every query refines.
+
+    Returns
+    -------
+    QueryResult
+        What all of them found.
+    QueryReport
+        How it went, with all that failed.
+
+    Raises
+    ------
+    NetworkError
+        The only query failed, or nothing was answered before the node could not be reached any more.
+    """
+    level = common_level(queries) if level is None and len(queries) > 1 else level
+    slots = asyncio.Semaphore(remote.max_assoc)
+
+    async def ask(query: Dataset) -> tuple[QueryResult, QueryReport]:
+        async with slots:
+            report = QueryReport()
+            return await local.query(remote, level, query, query_res, report), report
+
+    tasks = [asyncio.ensure_future(ask(query)) for query in queries]
+    try:
+        return await _merge(tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _merge(tasks: Sequence[asyncio.Future[tuple[QueryResult, QueryReport]]]) -> tuple[QueryResult, QueryReport]:
+    merged: QueryResult | None = None
+    report = QueryReport()
+    for number, task in enumerate(tasks, 1):
+        try:
+            result, one = await task
+        except NetworkError as exc:
+            hopeless = not isinstance(exc, OperationFailedError)
+            if len(tasks) == 1 or (hopeless and merged is None):
+                raise
+            left = len(tasks) - number if hopeless else 0
+            for failed in range(number, number + left + 1):
+                report.n_queries += 1
+                report.fail(f"query {failed}", exc.message)
+            if hopeless:  # it would be the same for all the others
+                break
+            continue
+        report.merge(one)
+        merged = result if merged is None else _union(merged, result, report)
+    return merged if merged is not None else QueryResult(QueryLevel.STUDY), report
+
+
+def _union(merged: QueryResult, result: QueryResult, report: QueryReport) -> QueryResult:
+    """Both together; what contradicts the earlier answers is left out and reported."""
+    try:
+        return merged | result
+    except InconsistentDataError:
+        for record in result.records():
+            try:
+                merged.add(record)
+            except InconsistentDataError as exc:
+                report.drop("inconsistent", record.text(result.level.uid_tag), exc.message)
+        return merged
+
+
+def common_level(queries: Sequence[Dataset]) -> QueryLevel | None:
+    """The finest level that any of the queries has a key of; None where none of them has a key of any."""
+    from dcm.net._keys import level_of
+
+    levels = [level_of(int(element.tag)) for query in queries for element in query]
+    return max((level for level in levels if level is not None), default=None)

@@ -1,0 +1,114 @@
+"""``Keyword=value`` on the command line and in the columns of a table, as a query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from dcm.cli._values import check_value
+from dcm.errors import QueryError
+from dcm.text import safe_text
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["add_key", "is_unlimited", "parse_query", "resolve_keyword"]
+
+_TAG = re.compile(r"\(?(?P<group>[0-9A-Fa-f]{4}),?(?P<element>[0-9A-Fa-f]{4})\)?")
+_SPECIFIC_CHARACTER_SET = 0x00080005
+_QUERY_RETRIEVE_LEVEL = 0x00080052
+
+
+def resolve_keyword(key: str) -> tuple[int, str]:
+    """The tag and the VR of what the user calls an attribute.
+
+    Parameters
+    ----------
+    key : str
+        A keyword of PS3.6, ``(gggg,eeee)``, ``gggg,eeee`` or ``ggggeeee``.
+
+    Raises
+    ------
+    QueryError
+        There is no such attribute; the hint is the nearest keyword.
+    """
+    from pydicom.datadict import dictionary_VR, keyword_dict
+
+    match = _TAG.fullmatch(key)
+    if match is None:
+        tag = keyword_dict.get(key) if key else None
+        if tag is None:
+            raise QueryError(f"there is no attribute '{safe_text(key)}'", hint=_nearest(key, keyword_dict))
+        return tag, dictionary_VR(tag)
+    tag = int(match["group"] + match["element"], 16)
+    if match["group"][3] in "13579bdfBDF":
+        raise QueryError(f"{key} is a private attribute: its VR is not known")
+    try:
+        return tag, dictionary_VR(tag)
+    except KeyError:
+        raise QueryError(f"there is no attribute {key} in the dictionary (PS3.6)") from None
+
+
+def parse_query(assignments: Iterable[str]) -> Dataset:
+    """The query that a list of ``Keyword=value`` stands for.
+
+    Parameters
+    ----------
+    assignments : iterable of str
+        ``Keyword=`` asks for an attribute, whatever its value.
+
+    Raises
+    ------
+    QueryError
+        Something in it is no attribute or no value, or is there twice.
+    """
+    from pydicom import Dataset
+
+    query = Dataset()
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise QueryError(f"'{safe_text(assignment)}' has no value", hint=f"write {safe_text(key)}=VALUE")
+        add_key(query, key.strip(), value)
+    return query
+
+
+def add_key(query: Dataset, key: str, text: str) -> None:
+    """Put a key into a query.
+
+    Raises
+    ------
+    QueryError
+        It is no attribute or no value for it, or the query has it already.
+    """
+    from pydicom import config
+    from pydicom.dataelem import DataElement
+
+    tag, vr = resolve_keyword(key)
+    if tag == _QUERY_RETRIEVE_LEVEL:
+        raise QueryError(f"{key} is not queried for", hint="say --level")
+    if tag >> 16 < 0x0008:
+        raise QueryError(f"{key} is no attribute of a data set")
+    if tag in query and tag != _SPECIFIC_CHARACTER_SET:
+        raise QueryError(f"{key} is given twice", hint=r"a list of UIDs is written with \ between them")
+    value = check_value(key, vr, text)
+    plain_vr = "US" if vr == "US or SS" else vr
+    query[tag] = DataElement(tag, plain_vr, value, validation_mode=config.IGNORE)
+    if not text.isascii() and _SPECIFIC_CHARACTER_SET not in query:
+        query.SpecificCharacterSet = "ISO_IR 192"
+
+
+def is_unlimited(query: Dataset) -> bool:
+    """Whether a query asks for everything: it has no key with a value that leaves anything out."""
+    beside = (_SPECIFIC_CHARACTER_SET, _QUERY_RETRIEVE_LEVEL)
+    return not any(element.tag not in beside and str(element.value or "").strip("*") for element in query)
+
+
+def _nearest(key: str, keywords: Iterable[str]) -> str:
+    """Which keyword was probably meant; a wrong case is no great mistake."""
+    import difflib
+
+    folded = {keyword.casefold(): keyword for keyword in keywords if keyword}
+    match = difflib.get_close_matches(key.casefold(), folded, n=1)
+    return f"did you mean {folded[match[0]]}?" if match else "attributes are called by their keywords, PatientID say"
