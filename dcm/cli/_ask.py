@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from dcm.errors import InconsistentDataError, NetworkError, OperationFailedError
 from dcm.levels import QueryLevel
@@ -14,10 +14,13 @@ from dcm.report import QueryReport
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from dcm.attrs import Attributes
     from dcm.net import LocalEntity
     from dcm.node import RemoteNode
 
 __all__ = ["ask_all", "common_level"]
+
+_Answer: TypeAlias = tuple[QueryResult, QueryReport]
 
 
 async def ask_all(
@@ -56,21 +59,21 @@ async def ask_all(
     level = common_level(queries) if level is None and len(queries) > 1 else level
     slots = asyncio.Semaphore(remote.max_assoc)
 
-    async def ask(query: Dataset) -> tuple[QueryResult, QueryReport]:
+    async def ask(query: Dataset) -> _Answer:
         async with slots:
             report = QueryReport()
             return await local.query(remote, level, query, query_res, report), report
 
     tasks = [asyncio.ensure_future(ask(query)) for query in queries]
     try:
-        return await _merge(tasks)
+        return await _merge_all(tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _merge(tasks: Sequence[asyncio.Future[tuple[QueryResult, QueryReport]]]) -> tuple[QueryResult, QueryReport]:
+async def _merge_all(tasks: Sequence[asyncio.Future[_Answer]]) -> _Answer:
     merged: QueryResult | None = None
     report = QueryReport()
     for number, task in enumerate(tasks, 1):
@@ -88,21 +91,27 @@ async def _merge(tasks: Sequence[asyncio.Future[tuple[QueryResult, QueryReport]]
                 break
             continue
         report.merge(one)
-        merged = result if merged is None else _union(merged, result, report)
+        if merged is None:
+            merged = result
+        else:
+            _merge_into(merged, result, report)
     return merged if merged is not None else QueryResult(QueryLevel.STUDY), report
 
 
-def _union(merged: QueryResult, result: QueryResult, report: QueryReport) -> QueryResult:
-    """Both together; what contradicts the earlier answers is left out and reported."""
+def _merge_into(merged: QueryResult, result: QueryResult, report: QueryReport) -> None:
+    """Add a result; what contradicts the earlier answers is left out and reported."""
+
+    def add(record: Attributes) -> None:
+        try:
+            merged.add(record)
+        except InconsistentDataError as exc:
+            report.drop("inconsistent", record.text(result.level.uid_tag), exc.message)
+
     try:
-        return merged | result
+        merged |= result
     except InconsistentDataError:
         for record in result.records():
-            try:
-                merged.add(record)
-            except InconsistentDataError as exc:
-                report.drop("inconsistent", record.text(result.level.uid_tag), exc.message)
-        return merged
+            add(record)
 
 
 def common_level(queries: Sequence[Dataset]) -> QueryLevel | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_batch"]
 
-_DELIMITERS = ",;\t"  # what spreadsheets write, each in its country
+_DELIMITERS = "\t;,"  # what spreadsheets write, each in its country; a tag, 0010,0020, has a comma too
 
 
 def read_batch(path: Path, base: Dataset) -> list[Dataset]:
@@ -67,7 +67,7 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     except OSError as exc:
         raise QueryError(f"cannot read {path}: {exc.strerror}") from exc
     header = text.lstrip().partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=header.count)
+    delimiter = next((char for char in _DELIMITERS if char in header), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         for row in reader:

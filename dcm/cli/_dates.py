@@ -48,7 +48,11 @@ def parse_day(text: str, today: datetime.date | None = None) -> datetime.date:
         if one != two and one <= 12 and two <= 12:
             hint = f"write {year}-{two:02d}-{one:02d} or {year}-{one:02d}-{two:02d}"
             raise QueryError(f"'{safe_text(text)}' could be two days", hint=hint)
-    day = None if stripped.isdecimal() else _human_day(stripped, today or datetime.datetime.now().astimezone().date())
+    day = (
+        None
+        if stripped.isdecimal() or not stripped.isprintable()
+        else _human_day(stripped, today or datetime.datetime.now().astimezone().date())
+    )
     if day is None:
         raise QueryError(f"'{safe_text(text)}' is no date", hint="2020-10-31, yesterday and 3 weeks ago are some")
     return day

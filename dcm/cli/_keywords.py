@@ -102,7 +102,9 @@ def add_key(query: Dataset, key: str, text: str) -> None:
 def is_unlimited(query: Dataset) -> bool:
     """Whether a query asks for everything: it has no key with a value that leaves anything out."""
     beside = (_SPECIFIC_CHARACTER_SET, _QUERY_RETRIEVE_LEVEL)
-    return not any(element.tag not in beside and str(element.value or "").strip("*") for element in query)
+    return not any(
+        element.tag not in beside and not element.is_empty and str(element.value).strip("*") for element in query
+    )
 
 
 def _nearest(key: str, keywords: Iterable[str]) -> str:
