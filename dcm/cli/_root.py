@@ -14,8 +14,9 @@ from dcm.cli._run import CliState
 __all__ = ["COMMANDS", "root"]
 
 COMMANDS = {
-    "echo": "Ask a node whether it answers.",
-    "query": "Show what a node has.",
+    "echo": "Ask a node whether it answers (C-ECHO).",
+    "query": "Show what a node has (C-FIND).",
+    "demo": "See what dcm does, without a PACS.",
     "conf": "Edit the configuration file, and check it.",
     "version": "Print the version, and those of what dcm is built on.",
 }

@@ -1,0 +1,94 @@
+"""``dcm conf``."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from dcm.conf import EXAMPLE
+from tests.cli.runner import run_dcm, run_on_terminal
+
+
+def editor(tmp_path: Path, text: str) -> dict[str, str]:
+    """An editor that puts a text at the end of the file."""
+    script = tmp_path / "editor.py"
+    script.write_text(f"import sys\nwith open(sys.argv[1], 'a') as file:\n    file.write({text!r})\n")
+    return {"VISUAL": "", "EDITOR": f"{sys.executable} {script}"}
+
+
+def test_path_show_and_show_default_are_data(isolated_config: Path) -> None:
+    done = run_dcm("conf", "--path")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{isolated_config}\n", "")
+    done = run_dcm("conf", "--show-default")
+    assert (done.returncode, done.stdout, done.stderr) == (0, EXAMPLE, "")
+    done = run_dcm("conf", "--show")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "There is no configuration file" in done.stderr
+    isolated_config.write_text("# Größe\n")
+    done = run_dcm("conf", "--show")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "# Größe\n", "")
+    assert not isolated_config.with_name("x").exists()
+
+
+def test_the_option_wins_over_the_environment(tmp_path: Path) -> None:
+    assert run_dcm("--config", tmp_path / "mine.toml", "conf", "--path").stdout == f"{tmp_path / 'mine.toml'}\n"
+
+
+def test_the_first_edit_makes_the_file_for_its_owner_only(tmp_path: Path, isolated_config: Path) -> None:
+    done = run_dcm("conf", env=editor(tmp_path, '[remote_nodes.mypacs]\nhost = "h"\n'))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert f"A new file with examples: {isolated_config}" in done.stderr
+    assert f"{isolated_config} is good: 0 local and 1 remote nodes, 0 directories." in done.stderr
+    assert isolated_config.read_text() == EXAMPLE + '[remote_nodes.mypacs]\nhost = "h"\n'
+    assert stat.S_IMODE(isolated_config.stat().st_mode) == 0o600
+
+
+def test_a_file_with_a_mistake_is_left_as_it_is_and_exits_with_2(tmp_path: Path, isolated_config: Path) -> None:
+    isolated_config.write_text("# mine\n")
+    done = run_dcm("conf", env=editor(tmp_path, '[remote_nodes.mypacs]\nhots = "h"\n'))
+    assert done.returncode == 2
+    assert "[remote_nodes.mypacs] has no setting 'hots'" in done.stderr
+    assert "did you mean 'host'?" in done.stderr
+    assert isolated_config.read_text() == '# mine\n[remote_nodes.mypacs]\nhots = "h"\n'
+
+
+def test_on_a_terminal_a_mistake_can_be_mended_at_once(tmp_path: Path, isolated_config: Path) -> None:
+    isolated_config.write_text("")
+    env = editor(tmp_path, "[local]\n")  # once is good, twice is a mistake
+    assert run_on_terminal("conf", env=env)[0] == 0
+    code, shown = run_on_terminal("conf", env=env, answer="n\n")
+    assert code == 2
+    assert "Edit it again? [Y/n]" in shown
+
+
+def test_without_a_terminal_there_must_be_an_editor(isolated_config: Path) -> None:
+    done = run_dcm("conf", env={"VISUAL": "", "EDITOR": ""})
+    assert done.returncode == 2
+    assert "no EDITOR is set" in done.stderr
+    assert not isolated_config.exists()
+
+
+@pytest.mark.parametrize("broken", ["/no/such/editor", "false"])
+def test_an_editor_that_fails_is_an_error(broken: str, isolated_config: Path) -> None:
+    done = run_dcm("conf", env={"VISUAL": "", "EDITOR": broken})
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2].startswith("Error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_every_command_says_what_is_wrong_with_the_file(isolated_config: Path) -> None:
+    isolated_config.write_text("[remote_nodes.mypacs]\nport = 'x'\n")
+    for command in ("echo", "query"):
+        done = run_dcm(command, "mypacs")
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert done.stderr.startswith(f"Error: {isolated_config}: [remote_nodes.mypacs]")
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    done = run_dcm("--config", tmp_path / "none.toml", "echo", "mypacs")
+    assert done.returncode == 2
+    assert "cannot read the configuration file" in done.stderr

@@ -1,0 +1,93 @@
+"""``dcm`` itself: its help, its commands, its options."""
+
+from __future__ import annotations
+
+import importlib
+import re
+
+import click
+import pytest
+
+from dcm import __version__
+from dcm.cli._root import COMMANDS, root
+from tests.cli.runner import run_dcm
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_can_be_loaded_and_has_the_summary_that_help_shows(name: str) -> None:
+    command = importlib.import_module(f"dcm.cli.{name}_cmd").command
+    assert isinstance(command, click.Command)
+    assert command.name == name
+    assert command.get_short_help_str(200) == COMMANDS[name]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_crisp_help(name: str) -> None:
+    done = run_dcm(name, "--help", env={"COLUMNS": "100"})
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"Usage: dcm {name}")
+    assert f"  dcm {name}" in done.stdout or name == "version"
+    assert all(len(line) <= 100 for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_the_help_are_on_lines_of_their_own_and_parse(name: str) -> None:
+    command = importlib.import_module(f"dcm.cli.{name}_cmd").command
+    for line in (command.epilog or "").splitlines():
+        if not line.strip().startswith("dcm"):
+            continue
+        words = re.findall(r"'[^']*'|\S+", line.split("|")[0].split(">")[0])
+        args = [word.strip("'") for word in words][1:]
+        context = root.make_context("dcm", args.copy())
+        own = args[args.index(name) + 1 :]
+        command.make_context(name, own, parent=context)
+
+
+def test_help_names_all_commands_and_exit_codes() -> None:
+    done = run_dcm("--help")
+    assert done.returncode == 0
+    for name, summary in COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(summary)}$", done.stdout, re.MULTILINE)
+    for code in ("0", "1", "2", "3", "4", "5", "130"):
+        assert re.search(rf"^ +{code} +\w", done.stdout, re.MULTILINE)
+    assert run_dcm("-h").stdout == done.stdout
+
+
+def test_the_version_is_data() -> None:
+    assert run_dcm("--version").stdout == f"dcm {__version__}\n"
+    done = run_dcm("version")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"dcm {__version__}\npydicom 3.")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["ehco"], "No such command 'ehco'. Did you mean 'echo'?"),
+        (["zzz"], "No such command 'zzz'."),
+        (["--nope"], "No such option"),
+        (["echo"], "Missing argument 'REMOTE'"),
+        (["query", "x.org", "--level", "study", "--level", "organ"], "'organ' is not one of"),
+        (["--quiet", "--verbose", "version"], "--quiet cannot go with"),
+        (["--file-log-level", "loud", "version"], "'loud' is not one of"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2_and_prints_nothing_on_stdout(args: list[str], message: str) -> None:
+    done = run_dcm(*args)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_command_shows_the_help_on_stderr() -> None:
+    done = run_dcm()
+    assert done.returncode == 2
+    assert "Commands:" in done.stderr
+
+
+def test_shell_completion_works() -> None:
+    done = run_dcm(env={"_DCM_COMPLETE": "bash_complete", "COMP_WORDS": "dcm ec", "COMP_CWORD": "1"})
+    assert done.stdout.split() == ["plain,echo"]
