@@ -22,6 +22,24 @@ from dcm.query import QueryLevel, QueryResult
 T = TypeVar("T")
 
 PER_SERIES, PER_STUDY, PER_PATIENT = 100, 5, 2
+COLUMNS = {
+    0x00080016: "UI",
+    0x00080018: "UI",
+    0x00080020: "DA",
+    0x00080030: "TM",
+    0x00080060: "CS",
+    0x0008103E: "LO",
+    0x00100010: "PN",
+    0x00100020: "LO",
+    0x00181030: "LO",
+    0x0020000D: "UI",
+    0x0020000E: "UI",
+    0x00200011: "IS",
+    0x00200013: "IS",
+    0x00280010: "US",
+    0x00280011: "US",
+}
+TAGS, VRS = tuple(COLUMNS), tuple(COLUMNS.values())
 ROOT = "1.2.826.0.1.3680043.8.498."
 
 
@@ -36,24 +54,26 @@ def records(n_instances: int) -> Iterator[Attributes]:
         series = number // PER_SERIES
         study = series // PER_STUDY
         patient = study // PER_PATIENT
-        yield Attributes.from_items(
-            [
-                (0x00080016, "UI", fresh("1.2.840.10008.5.1.4.1.1.2")),
-                (0x00080018, "UI", uid(4, number)),
-                (0x00080020, "DA", f"2020{study % 12 + 1:02d}{study % 28 + 1:02d}"),
-                (0x00080030, "TM", f"{study % 24:02d}0102.123456"),
-                (0x00080060, "CS", fresh("CT")),
-                (0x0008103E, "LO", f"Thorax {series % PER_STUDY} soft tissue"),
-                (0x00100010, "PN", f"Name{patient:08d}^Given"),
-                (0x00100020, "LO", f"PAT{patient:08d}"),
-                (0x00181030, "LO", fresh("Thorax routine")),
-                (0x0020000D, "UI", uid(2, study)),
-                (0x0020000E, "UI", uid(3, series)),
-                (0x00200011, "IS", str(series % PER_STUDY + 1)),
-                (0x00200013, "IS", str(number % PER_SERIES + 1)),
-                (0x00280010, "US", 512),
-                (0x00280011, "US", 512),
-            ]
+        yield Attributes.from_columns(
+            TAGS,
+            VRS,
+            (
+                fresh("1.2.840.10008.5.1.4.1.1.2"),
+                uid(4, number),
+                f"2020{study % 12 + 1:02d}{study % 28 + 1:02d}",
+                f"{study % 24:02d}0102.123456",
+                fresh("CT"),
+                f"Thorax {series % PER_STUDY} soft tissue",
+                f"Name{patient:08d}^Given",
+                f"PAT{patient:08d}",
+                fresh("Thorax routine"),
+                uid(2, study),
+                uid(3, series),
+                str(series % PER_STUDY + 1),
+                str(number % PER_SERIES + 1),
+                512,
+                512,
+            ),
         )
 
 
