@@ -1,8 +1,9 @@
 """Files that appear under their name complete, or not at all.
 
 A :class:`TempFile` takes bytes before it has a name. On Linux it has none at all (``O_TMPFILE``), so that a process
-killed at any moment leaves nothing behind; where the system or the file system cannot do that, it is a hidden file,
-``.dcm-….part``. :meth:`TempFile.publish` then gives it its final name in one step.
+killed at any moment leaves nothing behind; where the system or the file system cannot do that (NFS, FAT, macOS), it is
+a hidden file, ``.dcm-….part``, which a killed process leaves. :meth:`TempFile.publish` then gives it its final name in
+one step.
 """
 
 from __future__ import annotations

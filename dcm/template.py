@@ -44,6 +44,7 @@ _UNKNOWN = "unknown"  # a missing value
 _MAX_BYTES = 200  # of a component
 _MAX_LEAF_BYTES = 160  # of the last one, so that an extension and a mark of a collision fit into 200
 _HASH_DIGITS = 32
+_MAX_TAIL = 16  # of an extension in the template, which a cut spares
 
 # Besides what text may not hold: what Windows and macOS refuse or interpret, what a shell expands even in double
 # quotes, the escape itself, and blanks that look like a space. U+3000 stays: it separates parts of Japanese names.
@@ -141,7 +142,7 @@ class PathTemplate:
     ('A%2FB', '007-unknown')
     """
 
-    __slots__ = ("_components", "tags", "text")
+    __slots__ = ("_components", "_tail", "tags", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -153,6 +154,8 @@ class PathTemplate:
             if isinstance(part, _Field)
             for choice in part.choices
         )
+        _, dot, extension = self.literal_end.rpartition(".")
+        self._tail = dot + extension if len(extension.encode("utf-8")) < _MAX_TAIL else ""
 
     @property
     def literal_end(self) -> str:
@@ -173,14 +176,14 @@ class PathTemplate:
         -------
         tuple of str
             The components, each a safe name: directories of at most 200 bytes in UTF-8, and a file of at most 160,
-            so that an extension fits.
+            so that an extension fits. Where one is too long, an extension in the template stays.
         """
         names = [
             "".join([part if isinstance(part, str) else part.text(text_of) for part in component])
             for component in self._components
         ]
-        last = len(names) - 1
-        return tuple([_safe_name(name, _MAX_BYTES if i < last else _MAX_LEAF_BYTES) for i, name in enumerate(names)])
+        file_name = _safe_name(names.pop(), _MAX_LEAF_BYTES, self._tail)
+        return (*[_safe_name(name, _MAX_BYTES) for name in names], file_name)
 
     def __str__(self) -> str:
         return self.text
@@ -206,7 +209,7 @@ def _percent_match(match: re.Match[str]) -> str:
     return _percent(match.group())
 
 
-def _safe_name(name: str, limit: int) -> str:
+def _safe_name(name: str, limit: int, tail: str = "") -> str:
     """Make a component safe as a whole, after its values were made safe one by one."""
     if name[-1] in ". ":
         name = name[:-1] + _percent(name[-1])
@@ -217,8 +220,9 @@ def _safe_name(name: str, limit: int) -> str:
         return name
     # "%~" cannot come from a value, so that no value can be made to look like another one cut short.
     digest = hashlib.sha256(name.encode("utf-8")).hexdigest()[:_HASH_DIGITS]
-    head = name.encode("utf-8")[: limit - 2 - _HASH_DIGITS].decode("utf-8", "ignore")
-    return f"{_HALF_ESCAPE_RE.sub('', head)}%~{digest}"
+    room = limit - 2 - _HASH_DIGITS - len(tail.encode("utf-8"))
+    head = name.encode("utf-8")[:room].decode("utf-8", "ignore")
+    return f"{_HALF_ESCAPE_RE.sub('', head)}%~{digest}{tail}"
 
 
 # -- the grammar

@@ -218,6 +218,14 @@ def test_a_cut_leaves_no_half_escape_and_no_half_letter() -> None:
             assert unquote(head, errors="strict") == ("x" * shift + char * 200)[: len(unquote(head))]
 
 
+def test_a_cut_spares_an_extension() -> None:
+    name = render("{PatientID}.dcm", x00100020="p" * 300)
+    assert name.endswith(".dcm")
+    assert len(name) == 160
+    assert render("{PatientID}.dcm", x00100020="p" * 301) != name
+    assert len(render("{PatientID}." + "x" * 17, x00100020="p" * 300)) == 160
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -1,0 +1,222 @@
+"""How an instance gets a name in a directory, and what happens if something has the name."""
+
+from __future__ import annotations
+
+import enum
+import errno
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+from dcm._atomic import TempFile
+from dcm.errors import InvalidDicomError, StoreError
+from dcm.instance import Instance
+from dcm.peek import peek_file
+from dcm.report import Outcome
+from dcm.store._tree import is_link, unsafe_path
+from dcm.text import safe_text
+
+__all__ = ["Placing", "Stored"]
+
+_CHUNK = 1 << 20
+_MARK_DIGITS = (16, 24)  # of the hash in a name; the longer one only if somebody took the shorter
+
+
+class _Found(enum.Enum):
+    """What has the name already."""
+
+    SAME = "this data set"
+    OTHER_BYTES = "other bytes under the same UID"
+    OTHER_INSTANCE = "another instance"
+    NOT_DICOM = "a file that is not DICOM"
+
+
+_REASONS = {
+    _Found.OTHER_BYTES: "other bytes under this UID are there already, both are kept",
+    _Found.OTHER_INSTANCE: "another instance has the name, both are kept",
+    _Found.NOT_DICOM: "a file that is not DICOM has the name, both are kept",
+}
+
+
+class Stored(NamedTuple):
+    """What became of an instance.
+
+    Attributes
+    ----------
+    path : Path
+        The file that holds it.
+    outcome : Outcome
+        SENT: it was written. PRESENT: the same data set was there. CONFLICT: other bytes under the same UID were there,
+        and it was written beside them, now or earlier.
+    reason : str
+        What there is to say about that, in the same words for the same cause; ``''`` in the usual case.
+    """
+
+    path: Path
+    outcome: Outcome
+    reason: str = ""
+
+
+class Placing:
+    """One instance on its way to a name in a directory; used once, by one thread.
+
+    Parameters
+    ----------
+    instance : Instance
+        The instance.
+    dir_fd : int
+        The directory.
+    where : str
+        Its path, for messages.
+    force : bool
+        Replace other bytes of the same instance.
+    sync : bool
+        Return only when the file is on stable storage.
+    """
+
+    def __init__(self, instance: Instance, dir_fd: int, where: str, *, force: bool, sync: bool) -> None:
+        self._instance = instance
+        self._dir_fd = dir_fd
+        self._where = where
+        self._force = force
+        self._sync = sync
+        self._temp: TempFile | None = None
+
+    def place(self, name: str, extension: str) -> Stored:
+        """Give the instance the name, or one with a mark of its content where something else has it.
+
+        Parameters
+        ----------
+        name : str
+            The name that it should have.
+        extension : str
+            The end of the name that a mark goes before.
+
+        Raises
+        ------
+        StoreError
+            What has the name is no file; nothing else can be done about the name.
+        OSError
+            Anything else; nothing of the instance is left.
+        """
+        try:
+            if not self._taken(name) and self._publish(name):
+                return self._stored(name, Outcome.SENT)
+            found = self._look(name)
+            if found is _Found.SAME:
+                return self._stored(name, Outcome.PRESENT)
+            if self._force and found is not _Found.OTHER_INSTANCE:
+                self._file().publish(self._dir_fd, name, replace=True, sync=self._sync)
+                return self._stored(name, Outcome.SENT, f"replaced {found.value}")
+            return self._place_beside(name, extension, found)
+        finally:
+            if self._temp is not None:
+                self._temp.discard()
+
+    def _place_beside(self, name: str, extension: str, found: _Found) -> Stored:
+        """Keep both. The mark is made of the content: a second run finds what the first one wrote."""
+        stem = name[: len(name) - len(extension)] if extension else name
+        digest = self._digest()
+        conflict = found is _Found.OTHER_BYTES
+        for digits in _MARK_DIGITS:
+            marked = f"{stem}~{digest[:digits]}{extension}"
+            if not self._taken(marked) and self._publish(marked):
+                return self._stored(marked, Outcome.CONFLICT if conflict else Outcome.SENT, _REASONS[found])
+            if self._look(marked) is _Found.SAME:
+                # The disagreement is still there, and still to be told; a mere quarrel over a name is settled.
+                return self._stored(marked, Outcome.CONFLICT if conflict else Outcome.PRESENT, _REASONS[found])
+        raise StoreError(
+            f"cannot write {safe_text(self._path(name))}: this name and the ones beside it are taken by other files"
+        )
+
+    def _taken(self, name: str) -> bool:
+        # Looking before writing costs 2 µs, and saves writing what is there already, a whole transfer in a second run.
+        try:
+            os.stat(name, dir_fd=self._dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _publish(self, name: str) -> bool:
+        try:
+            self._file().publish(self._dir_fd, name, sync=self._sync)
+        except FileExistsError:
+            return False
+        except OSError as exc:
+            # One device may be mounted in parts, between which there are no links: write it once more, in place.
+            if exc.errno != errno.EXDEV or self._temp is not None:
+                raise
+            self._temp = self._written()
+            return self._publish(name)
+        return True
+
+    def _file(self) -> TempFile:
+        """The file to be published: the one that the instance arrived in, if it can be, or else a new one."""
+        if self._temp is None:
+            temp = self._instance.temp
+            if temp is not None and not temp.published and temp.st_dev == os.fstat(self._dir_fd).st_dev:
+                return temp
+            self._temp = self._written()
+        return self._temp
+
+    def _written(self) -> TempFile:
+        temp = TempFile.create(self._dir_fd)
+        try:
+            chunks = self._instance.chunks(_CHUNK)
+            temp.write(self._instance.meta_bytes(), next(chunks, b""))
+            for chunk in chunks:
+                temp.write(chunk)
+        except BaseException:
+            temp.discard()
+            raise
+        return temp
+
+    def _look(self, name: str) -> _Found:
+        """Find out what has the name."""
+        try:
+            # O_NONBLOCK: a named pipe would wait for somebody to write into it.
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._dir_fd)
+        except OSError as exc:
+            if is_link(name, self._dir_fd):
+                raise unsafe_path(self._path(name)) from exc
+            raise
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise StoreError(f"cannot write {safe_text(self._path(name))}: what has the name is no file")
+            try:
+                header = peek_file(fd)
+            except InvalidDicomError:
+                return _Found.NOT_DICOM
+            if (
+                header.transfer_syntax_uid == self._instance.transfer_syntax_uid
+                and status.st_size - header.data_offset == self._instance.size
+                and self._same_bytes(fd, header.data_offset)
+            ):
+                return _Found.SAME
+            same_uid = header.sop_instance_uid == self._instance.sop_instance_uid
+            return _Found.OTHER_BYTES if same_uid else _Found.OTHER_INSTANCE
+        finally:
+            os.close(fd)
+
+    def _same_bytes(self, fd: int, offset: int) -> bool:
+        for chunk in self._instance.chunks(_CHUNK):
+            # Comparing bytes is a memcmp(); comparing memoryviews looks at each item.
+            if os.pread(fd, len(chunk), offset) != bytes(chunk):
+                return False
+            offset += len(chunk)
+        return True
+
+    def _digest(self) -> str:
+        digest = hashlib.sha256(self._instance.transfer_syntax_uid.encode())
+        for chunk in self._instance.chunks(_CHUNK):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def _stored(self, name: str, outcome: Outcome, reason: str = "") -> Stored:
+        return Stored(Path(self._path(name)), outcome, reason)
+
+    def _path(self, name: str) -> str:
+        return f"{self._where}/{name}"

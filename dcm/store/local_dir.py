@@ -1,0 +1,271 @@
+"""A directory: the place where most transfers end.
+
+Every instance becomes a file of its own, whose path a template makes of its attributes (`dcm.template`). A file appears
+complete or not at all, never outside the root, never through a symbolic link below it, and never in place of another
+one with other bytes unless that is asked for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from dcm._atomic import TempFile
+from dcm._bridge import Bridge
+from dcm.errors import UsageError
+from dcm.instance import Instance
+from dcm.peek import QUERY_TAGS, Header, peek, peek_file
+from dcm.report import TransferReport
+from dcm.store._placing import Placing, Stored
+from dcm.store._queue import StoreQueue
+from dcm.store._tree import Tree, store_error
+from dcm.store.base import Features
+from dcm.template import DEFAULT_TEMPLATE, PathTemplate
+from dcm.text import safe_text
+
+__all__ = ["LocalDir", "Stored"]
+
+_SOP_INSTANCE_UID = 0x00080018
+_EXTENSION_RE = re.compile(r"[A-Za-z0-9_-]{0,12}")
+
+
+class LocalDir:
+    """A directory of DICOM files on a file system, on Linux or another POSIX system.
+
+    Parameters
+    ----------
+    path : path
+        The root.
+    recurse : bool, optional
+        As a source: whether files in subdirectories belong to it.
+    file_ext : str, optional
+        The extension of its files, with or without a dot; ``''`` for none (as a source: any file).
+    max_chunk : int, optional
+        As a source: how many files make one chunk.
+    out_fmt : str or PathTemplate, optional
+        Where instances go below the root; `dcm.template` describes the grammar. The extension is added unless the
+        template ends with it.
+    force_overwrite : bool, optional
+        Replace a file of the same instance that has other bytes. A file of another instance is never replaced.
+    make_missing : bool, optional
+        Make the root where it is missing.
+    sync : bool, optional
+        Return from :meth:`store` only when the file is on stable storage (fsync).
+
+    Raises
+    ------
+    TemplateError
+        `out_fmt` cannot be used.
+    UsageError
+        Another argument cannot be used.
+    """
+
+    features = Features()
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        recurse: bool = True,
+        file_ext: str = "dcm",
+        max_chunk: int = 1000,
+        out_fmt: str | PathTemplate | None = None,
+        force_overwrite: bool = False,
+        make_missing: bool = True,
+        *,
+        sync: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.recurse = recurse
+        self.file_ext = file_ext.removeprefix(".")
+        self.max_chunk = max_chunk
+        self.out_fmt = out_fmt if isinstance(out_fmt, PathTemplate) else PathTemplate(out_fmt or DEFAULT_TEMPLATE)
+        self.force_overwrite = force_overwrite
+        self.make_missing = make_missing
+        self.sync = sync
+        if not os.fspath(path) or "\0" in os.fspath(path):
+            raise UsageError(f"no path of a directory: {safe_text(path)!r}")
+        if not _EXTENSION_RE.fullmatch(self.file_ext):
+            raise UsageError(f"no file extension: {safe_text(file_ext)!r}")
+        if max_chunk < 1:
+            raise UsageError(f"max_chunk must be at least 1, not {max_chunk}")
+        self._extension = f".{self.file_ext}" if self.file_ext else ""
+        # By the template and not by the name: a value that happens to end with ".dcm" must not make two names one.
+        self._ends_with_extension = self.out_fmt.literal_end.lower().endswith(self._extension.lower())
+        self._tree = Tree(self.path, make_missing=make_missing, sync=sync)
+        self._root = os.fspath(self._tree.path).rstrip("/")
+
+    @classmethod
+    def parse(cls, text: str, **settings: Any) -> LocalDir:
+        """Make one of what is written on a command line: ``path`` or ``path:format``.
+
+        Parameters
+        ----------
+        text : str
+            A format has fields (``{PatientID}``), and the last ``:`` before the first of them separates it from the
+            path. Without any, or if a directory has this very name, all of it is the path. ``~`` is the home directory.
+        **settings
+            Further arguments of the class.
+
+        Raises
+        ------
+        UsageError
+            There are fields, but nothing separates them from a path.
+        TemplateError
+            The format cannot be used.
+        """
+        path, colon, _ = text.partition("{")[0].rpartition(":")
+        if "{" not in text or Path(text).is_dir():
+            return cls(Path(text).expanduser(), **settings)
+        if not colon or not path:
+            raise UsageError(f"no path before the format: {safe_text(text)!r}", hint="write PATH:FORMAT")
+        out_fmt = text[len(path) + 1 :]
+        return cls(Path(path).expanduser(), **{**settings, "out_fmt": out_fmt})
+
+    def __repr__(self) -> str:
+        return f"LocalDir({str(self.path)!r}, out_fmt={str(self.out_fmt)!r})"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def close(self) -> None:
+        """Let go of the open root directory; the next use opens it again."""
+        self._tree.close()
+
+    # -- blocking calls, for worker threads
+
+    def check(self) -> None:
+        """Find out whether anything can be stored here at all, before anything moves. The root is made if missing.
+
+        Raises
+        ------
+        UsageError
+            It is not a directory, or is missing and may not be made.
+        StoreError
+            It cannot be opened or written to.
+        """
+        self.new_temp().discard()
+
+    def new_temp(self) -> TempFile:
+        """Make a file without a name in the root's file system, for an instance that is still arriving.
+
+        Raises
+        ------
+        StoreError
+            Nothing can be made there.
+        """
+        try:
+            with self._tree.root() as root_fd:
+                return TempFile.create(root_fd)
+        except OSError as exc:
+            raise store_error(exc, self.path) from exc
+
+    def path_of(self, instance: Instance) -> Path:
+        """Say where an instance goes, if nothing else has its name.
+
+        Raises
+        ------
+        InvalidDicomError
+            Its header cannot be read.
+        """
+        return self._tree.path.joinpath(*self._parts(instance))
+
+    def store(self, instance: Instance) -> Stored:
+        """Write an instance, unless it is there already. May be called from several threads at once.
+
+        An instance that lies complete in a `TempFile` on the same device only gets its name.
+
+        Parameters
+        ----------
+        instance : Instance
+            It stays the caller's, who closes it.
+
+        Returns
+        -------
+        Stored
+            Where it is, and what was done.
+
+        Raises
+        ------
+        InvalidDicomError
+            Its header cannot be read.
+        StoreError
+            It cannot be written; nothing of it stays on the disk. The message names path and cause, `reason_of` gives
+            the cause alone.
+        UnsafePathError
+            A symbolic link is in the way.
+        """
+        *directories, name = self._parts(instance)
+        try:
+            try:
+                return self._place(instance, directories, name)
+            except FileNotFoundError:
+                # Another thread has made the directory, failed, and removed it from under us.
+                return self._place(instance, directories, name)
+        except OSError as exc:
+            raise store_error(exc, "/".join([self._root, *directories, name])) from exc
+
+    def _place(self, instance: Instance, directories: list[str], name: str) -> Stored:
+        with self._tree.directory(directories) as dir_fd:
+            where = "/".join([self._root, *directories])
+            placing = Placing(instance, dir_fd, where, force=self.force_overwrite, sync=self.sync)
+            return placing.place(name, self._extension)
+
+    def _parts(self, instance: Instance) -> list[str]:
+        text = self._header(instance).text
+
+        def text_of(tag: int) -> str:
+            # What it was sent as is its identity, whatever its data set says.
+            return instance.sop_instance_uid if tag == _SOP_INSTANCE_UID else text(tag)
+
+        parts = list(self.out_fmt.render(text_of))
+        if not self._ends_with_extension:
+            parts[-1] += self._extension
+        return parts
+
+    def _header(self, instance: Instance) -> Header:
+        if self.out_fmt.tags <= QUERY_TAGS:
+            return instance.header
+        tags = self.out_fmt.tags | QUERY_TAGS
+        if instance.temp is not None:
+            return peek_file(instance.temp.fd, tags)
+        if instance.path is not None:
+            return peek_file(instance.path, tags)
+        return peek(instance.read(0, instance.size), instance.transfer_syntax_uid, tags)
+
+    # -- from the event loop
+
+    @contextlib.asynccontextmanager
+    async def send(self, report: TransferReport | None = None, *, dest: str = "") -> AsyncIterator[StoreQueue]:
+        """Open it for instances: worker threads write them, and `put` waits while too much is under way.
+
+        Parameters
+        ----------
+        report : TransferReport, optional
+            Learns what became of each instance.
+        dest : str, optional
+            The name of this destination in the report.
+
+        Yields
+        ------
+        StoreQueue
+            With ``await put(x)``, x an Instance, a Dataset or the path of a file.
+
+        Raises
+        ------
+        UsageError, StoreError
+            On entry: nothing can be stored here, see :meth:`check`.
+        PartialError
+            On exit, without a report: some could not be stored, or conflict.
+        """
+        own = report or TransferReport()
+        async with Bridge() as bridge:
+            await bridge.run(self.check)
+            async with StoreQueue(self.store, bridge, own, dest) as queue:
+                yield queue
+        if report is None:
+            own.finish()
+            own.raise_failures()

@@ -1,0 +1,188 @@
+"""A network node as a store."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from dcm.levels import QueryLevel
+from dcm.net import DcmNode, LocalEntity, RemoteNode
+from dcm.net._fetch import Fetch
+from dcm.store.base import Features, TransferMethod
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+
+    from pydicom import Dataset
+
+    from dcm._atomic import TempFile
+    from dcm.instance import Instance
+    from dcm.net._sender import SendQueue
+    from dcm.query import QueryResult
+    from dcm.report import QueryReport, TransferReport
+
+__all__ = ["NetChunk", "NetRepo"]
+
+
+class NetChunk:
+    """Some instances of a node.
+
+    Parameters
+    ----------
+    repo : NetRepo
+        Where they are.
+    query_res : QueryResult
+        Which they are.
+    """
+
+    def __init__(self, repo: NetRepo, query_res: QueryResult) -> None:
+        self.repo = repo
+        self.query_res = query_res
+
+    def __repr__(self) -> str:
+        return f"NetChunk({self.repo!r}, {self.query_res!r})"
+
+    async def gen_data(self) -> AsyncGenerator[Instance, None]:
+        """Fetch them, one by one, not decoded."""
+        async with contextlib.aclosing(self.repo.instances(self.query_res)) as found:
+            async for instance in found:
+                yield instance
+
+
+class NetRepo:
+    """A network node, as a source and as a destination.
+
+    Parameters
+    ----------
+    local : LocalEntity or DcmNode
+        Who we are.
+    remote : DcmNode
+        The peer.
+    level : QueryLevel, optional
+        How fine its data is listed where no level is asked for.
+    base_query : Dataset, optional
+        What all of its data must match: it is as if nothing else were there.
+    chunk_size : int
+        About how many instances are in a chunk.
+    """
+
+    def __init__(
+        self,
+        local: LocalEntity | DcmNode,
+        remote: DcmNode,
+        level: QueryLevel | None = None,
+        base_query: Dataset | None = None,
+        chunk_size: int = 1000,
+    ) -> None:
+        self.local = local if isinstance(local, LocalEntity) else LocalEntity(local)
+        self.remote = RemoteNode.from_node(remote)
+        self.level = level
+        self.base_query = base_query
+        self.chunk_size = chunk_size
+
+    def __repr__(self) -> str:
+        return f"NetRepo({str(self.remote)!r})"
+
+    def __str__(self) -> str:
+        return str(self.remote)
+
+    @property
+    def features(self) -> Features:
+        """It can be read and queried, and another node can send to it."""
+        return Features(frozenset({TransferMethod.REMOTE_COPY}), readable=True, queryable=True)
+
+    def send(
+        self, report: TransferReport | None = None, *, dest: str = ""
+    ) -> contextlib.AbstractAsyncContextManager[SendQueue]:
+        """Open it for instances; see `LocalEntity.send`."""
+        return self.local.send(self.remote, report=report, dest=dest)
+
+    async def query(
+        self,
+        level: QueryLevel | None = None,
+        query: Dataset | None = None,
+        query_res: QueryResult | None = None,
+        report: QueryReport | None = None,
+    ) -> QueryResult:
+        """Find what matches; see `LocalEntity.query`."""
+        return await self.local.query(
+            self.remote, self._level(level, query, query_res), self._both(query), query_res, report
+        )
+
+    async def queries(
+        self,
+        level: QueryLevel | None = None,
+        query: Dataset | None = None,
+        query_res: QueryResult | None = None,
+        report: QueryReport | None = None,
+    ) -> AsyncGenerator[QueryResult, None]:
+        """Find what matches, part by part."""
+        level = self._level(level, query, query_res)
+        parts = self.local.queries(self.remote, level, self._both(query), query_res, report)
+        async with contextlib.aclosing(parts):
+            async for part in parts:
+                yield part
+
+    async def retrieve(
+        self, query_res: QueryResult, report: TransferReport | None = None, keep_errors: bool = False
+    ) -> AsyncGenerator[Dataset, None]:
+        """Give the data sets that a query result names."""
+        async with contextlib.aclosing(self.local.retrieve(self.remote, query_res, report, keep_errors)) as found:
+            async for data_set in found:
+                yield data_set
+
+    def instances(
+        self, query_res: QueryResult, report: TransferReport | None = None, keep_errors: bool = False
+    ) -> AsyncGenerator[Instance, None]:
+        """Give what a query result names, not decoded."""
+        return self.local.instances(self.remote, query_res, report, keep_errors)
+
+    async def fetch(
+        self,
+        query_res: QueryResult,
+        deliver: Callable[[Instance], Awaitable[bool]],
+        report: TransferReport,
+        *,
+        dests: Sequence[str] = ("",),
+        keep_errors: bool = False,
+        new_temp: Callable[[], TempFile] | None = None,
+    ) -> None:
+        """Hand each instance that a query result names to a coroutine, several at a time; see `DataRepo.fetch`."""
+        async with Fetch(self.local, self.remote, new_temp) as fetch:
+            await fetch.run(query_res, deliver, report, dests=dests, keep_errors=keep_errors)
+
+    async def gen_chunks(self) -> AsyncIterator[NetChunk]:
+        """Name everything that it holds, chunk by chunk."""
+        async with contextlib.aclosing(self.queries()) as parts:
+            async for part in parts:
+                async for chunk in self.gen_query_chunks(part):
+                    yield chunk
+
+    async def gen_query_chunks(self, query_res: QueryResult) -> AsyncIterator[NetChunk]:
+        """Name what belongs to a query result: whole studies, as many as make a chunk."""
+        chunk: QueryResult | None = None
+        n_instances = 0
+        for study in query_res.level_sub_queries(QueryLevel.STUDY):
+            # A study that the peer gives no count for is a chunk of its own.
+            size = study.n_instances() or self.chunk_size
+            if chunk is not None and n_instances + size > self.chunk_size:
+                yield NetChunk(self, chunk)
+                chunk, n_instances = None, 0
+            chunk = study if chunk is None else chunk | study
+            n_instances += size
+        if chunk is not None:
+            yield NetChunk(self, chunk)
+
+    def _level(
+        self, level: QueryLevel | None, query: Dataset | None, query_res: QueryResult | None
+    ) -> QueryLevel | None:
+        return self.level if level is None and query is None and query_res is None else level
+
+    def _both(self, query: Dataset | None) -> Dataset | None:
+        """A query within the base query; what it asks for itself stands."""
+        if self.base_query is None:
+            return query
+        both = self.base_query.copy()
+        if query is not None:
+            both.update(query)
+        return both
