@@ -17,7 +17,7 @@ from dcm.errors import InvalidDicomError
 if TYPE_CHECKING:
     from pydicom import DataElement, Dataset
 
-__all__ = ["MAX_DEPTH", "Attributes", "Value"]
+__all__ = ["MAX_DEPTH", "Attributes", "Shape", "Value"]
 
 Value: TypeAlias = Union[str, int, float, bytes, tuple["Value", ...], "Attributes", None]
 """What an attribute can be: None where it is empty, a tuple where it has several values, a tuple of
@@ -35,7 +35,7 @@ BYTES_VRS = frozenset({"OB", "OW", "OF", "OD", "OL", "OV", "UN"})
 # PS3.5 table 6.2-1: these are one text, a backslash in them is a backslash.
 SINGLE_TEXT_VRS = frozenset({"ST", "LT", "UT", "UR"})
 
-# What str.strip() takes for white space in the repertoires that AE, IS and DS are made of, and NUL.
+# What str.strip() takes for white space in the repertoires that these are made of, and NUL.
 _BLANK = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\0"
 
 
@@ -45,7 +45,7 @@ def strip_padding(vr: str, text: str) -> str:
     Parameters
     ----------
     vr : str
-        The VR; AE, IS and DS may be padded on both sides, a PN may also end with the delimiters of empty groups.
+        The VR; AE, IS, DS and UI are stripped on both sides, a PN may also end with the delimiters of empty groups.
     text : str
         The decoded value, without the delimiter of multiple values.
 
@@ -54,13 +54,21 @@ def strip_padding(vr: str, text: str) -> str:
     str
         The text, '' where there was only padding.
     """
-    if vr in ("AE", "IS", "DS"):
+    if vr in ("AE", "IS", "DS", "UI"):
         return text.strip(_BLANK)
     return text.rstrip("\0 =") if vr == "PN" else text.rstrip("\0 ")
 
 
-class _Shape:
-    """The tags of a record in ascending order, their VRs, and where each of them is."""
+class Shape:
+    """The tags of a record in ascending order, their VRs, and where each of them is. Get one by :meth:`of`.
+
+    Attributes
+    ----------
+    tags : tuple of int
+    vrs : tuple of str
+    index : dict of int to int
+        Tag to position.
+    """
 
     __slots__ = ("index", "tags", "vrs")
 
@@ -69,20 +77,21 @@ class _Shape:
         self.vrs = vrs
         self.index = {tag: position for position, tag in enumerate(tags)}
 
+    @classmethod
+    def of(cls, tags: tuple[int, ...], vrs: tuple[str, ...]) -> Shape:
+        """The one shape of these tags, strictly ascending, and VRs."""
+        shape = _shapes.get((tags, vrs))
+        if shape is None:
+            if len(_shapes) >= _MAX_SHAPES:
+                _shapes.clear()
+            shape = _shapes.setdefault((tags, vrs), cls(tags, vrs))
+        return shape
+
 
 # Peers choose the tags that they answer with, so the number of shapes that are remembered has a bound. A record keeps
 # its own shape alive: forgetting one here costs sharing, not data.
 _MAX_SHAPES = 4096
-_shapes: dict[tuple[tuple[int, ...], tuple[str, ...]], _Shape] = {}
-
-
-def _shape(tags: tuple[int, ...], vrs: tuple[str, ...]) -> _Shape:
-    shape = _shapes.get((tags, vrs))
-    if shape is None:
-        if len(_shapes) >= _MAX_SHAPES:
-            _shapes.clear()
-        shape = _shapes.setdefault((tags, vrs), _Shape(tags, vrs))
-    return shape
+_shapes: dict[tuple[tuple[int, ...], tuple[str, ...]], Shape] = {}
 
 
 class Attributes(Mapping[int, Value]):
@@ -97,7 +106,7 @@ class Attributes(Mapping[int, Value]):
 
     __slots__ = ("_shape", "_values")
 
-    _shape: _Shape
+    _shape: Shape
     _values: tuple[Value, ...]
 
     def __init__(self) -> None:
@@ -136,8 +145,13 @@ class Attributes(Mapping[int, Value]):
         -------
         record : Attributes
         """
+        return cls.from_shape(Shape.of(tags, vrs), values)
+
+    @classmethod
+    def from_shape(cls, shape: Shape, values: tuple[Value, ...]) -> Attributes:
+        """The same for a shape that is known already."""
         self = object.__new__(cls)
-        self._shape = _shapes.get((tags, vrs)) or _shape(tags, vrs)
+        self._shape = shape
         self._values = values
         return self
 
@@ -246,7 +260,7 @@ class Attributes(Mapping[int, Value]):
         return f"<Attributes {inside}>"
 
 
-_EMPTY_SHAPE = _shape((), ())
+_EMPTY_SHAPE = Shape.of((), ())
 
 # What pydicom raises for bytes that it cannot convert: a bad VR, a bad length, text in an IS, an item without end.
 _CONVERSION_ERRORS = (
