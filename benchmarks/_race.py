@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.peers import PeerStartError
+
 ROOT = Path(__file__).parent.parent
 DCM = (sys.executable, "-m", "dcm")
 
@@ -219,7 +221,7 @@ def work_directory(options: argparse.Namespace) -> Iterator[Path]:
     try:
         with tempfile.TemporaryDirectory(prefix="dcm-benchmark-", dir=options.work_dir) as directory:
             yield Path(directory)
-    except BenchmarkError as exc:
+    except (BenchmarkError, PeerStartError) as exc:
         sys.exit(f"the benchmark failed: {exc}")
 
 

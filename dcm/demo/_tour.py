@@ -26,6 +26,8 @@ ARCHIVE_AE = "DCMDEMO"
 OUR_AE = "DCMUSER"
 
 INTERRUPTED = 130
+# Seconds that a command has to end after Ctrl-C; it takes two at most to leave an association.
+_GRACE = 5.0
 # From good to bad: all is well; not known; partial; no, or an error; usage; nothing could be done; interrupted.
 _SEVERITY = (0, 5, 3, 1, 2, 4, INTERRUPTED)
 
@@ -214,7 +216,7 @@ def _branches(directory: Path, indent: str, most: int) -> Iterator[str]:
 
 def _end(process: subprocess.Popen[bytes]) -> int:
     try:
-        return process.wait(timeout=5)
+        return process.wait(timeout=_GRACE)
     except subprocess.TimeoutExpired:
         process.terminate()
         return process.wait()

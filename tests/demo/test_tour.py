@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from dcm._version import __version__
 from dcm.demo import _tour, run_tour
 from dcm.demo._tour import Step, run_step, steps, tree_lines, worst
+from tests.peers import HOST
 
 VERSION = ("dcm", "--version")
 
@@ -52,6 +55,28 @@ def test_a_pipeline(capfd: pytest.CaptureFixture[str]) -> None:
     assert "no-such-command" in captured.err
     assert run_step(Step("", (("dcm", "no-such-command"), VERSION)), os.environ) == 2
     assert __version__ in capfd.readouterr().out
+
+
+def test_ctrl_c_ends_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tour, "_GRACE", 0.1)
+    with socket.create_server((HOST, 0)) as server:
+        ended = threading.Event()
+
+        def interrupt_when_called() -> None:
+            connection, _ = server.accept()
+            with connection:
+                # The command is waiting for an answer now.
+                os.kill(os.getpid(), signal.SIGINT)
+                while connection.recv(1000):
+                    pass
+                ended.set()
+
+        thread = threading.Thread(target=interrupt_when_called)
+        thread.start()
+        echo = ("dcm", "echo", f"{HOST}:SILENT:{server.getsockname()[1]}")
+        assert run_step(Step("", (echo,)), os.environ) == 130
+        thread.join()
+        assert ended.is_set()
 
 
 def test_tree(tmp_path: Path) -> None:
