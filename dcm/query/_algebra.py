@@ -152,11 +152,7 @@ def same(left: Storage, right: Storage) -> bool:
             return False
         if level < QueryLevel.IMAGE and counts_of(record, level) != counts_of(other, level):
             return False
-    return all(
-        node.parent == right.nodes[depth][uid].parent
-        for depth in range(level)
-        for uid, node in left.nodes[depth].items()
-    )
+    return level == 0 or all(node.path == right.nodes[-1][uid].path for uid, node in left.nodes[-1].items())
 
 
 def equivalent(left: Storage, right: Storage) -> bool:

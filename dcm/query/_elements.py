@@ -147,7 +147,7 @@ def tag_of(keyword: str) -> int:
         return tag
     match = _TAG.fullmatch(keyword)
     if match is None:
-        raise QueryError(f"unknown keyword {safe_text(keyword, 64)!r}")
+        raise QueryError(f"unknown keyword '{safe_text(keyword, 64)}'")
     return int(match[1] + match[2], 16)
 
 

@@ -64,7 +64,7 @@ class Hierarchy:
             There is no such node.
         """
         level = QueryLevel.PATIENT if node is None else node.level.child
-        if node is not None and (node.level == self.level or level is None):
+        if node is not None and node.level >= self.level:
             self._find(node)
             return iter(())
         assert level is not None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import itertools
 import math
 import operator
 import re
@@ -84,8 +85,8 @@ def dump_document(level: QueryLevel, prov: QueryProv, records: Iterable[Attribut
         "level": level.name,
         "prov": _Prov(_dump_place(prov.source), elems, _dump_place(prov.removed_existing_on)),
     }
-    body = ",\n".join(dump_records(records))
-    return f'{_encode(head)[:-1]},"data_sets":[\n{body}\n]}}\n'
+    lines = (f",\n{row}" if number else row for number, row in enumerate(dump_records(records)))
+    return "".join(itertools.chain([_encode(head)[:-1], ',"data_sets":[\n'], lines, ["\n]}\n"]))
 
 
 def dump_records(records: Iterable[Attributes]) -> Iterator[str]:
@@ -136,14 +137,14 @@ def load_document(text: str | bytes) -> tuple[QueryLevel, QueryProv, Iterator[At
             raise InvalidDicomError("not a query result: there is nothing in it")
         header = msgspec.json.decode(raw, type=_Header)
         if header.format != FORMAT:
-            raise InvalidDicomError(f"not a query result: its format is {safe_text(header.format, 40)!r}")
+            raise InvalidDicomError(f"not a query result: its format is '{safe_text(header.format, 40)}'")
         if header.version != VERSION:
             raise InvalidDicomError(
                 f"a query result of version {header.version}, this dcm reads version {VERSION}", hint="update dcm"
             )
         document = msgspec.json.decode(raw, type=_Document)
         if document.level not in QueryLevel.__members__:
-            raise InvalidDicomError(f"a query result without a level: {safe_text(document.level, 40)!r}")
+            raise InvalidDicomError(f"a query result without a level: '{safe_text(document.level, 40)}'")
         prov = document.prov
         return (
             QueryLevel[document.level],
@@ -264,6 +265,8 @@ def _load_element(key: str, element: _Element, depth: int) -> tuple[int, str, Va
     try:
         return int(key, 16), element.vr, _load_value(element, depth)
     except (ValueError, TypeError) as exc:
+        if depth:
+            raise
         raise ValueError(f"({key[:4]},{key[4:]}): {exc}") from exc
 
 

@@ -26,10 +26,10 @@ _PLURALS = ("patients", "studies", "series", "instances")
 class Node:
     """A patient, study or series that has something below it."""
 
-    __slots__ = ("children", "parent")
+    __slots__ = ("children", "path")
 
-    def __init__(self, parent: str, children: dict[str, None]) -> None:
-        self.parent = parent
+    def __init__(self, path: tuple[str, ...], children: dict[str, None]) -> None:
+        self.path = path
         # A dict for its order, its quick removal, and its 20 to 40 bytes an entry where a set takes 60 and more.
         self.children = children
 
@@ -47,10 +47,11 @@ class Storage:
         The nodes of each level above the records', by their unique key.
     """
 
-    __slots__ = ("leaves", "level", "nodes")
+    __slots__ = ("_tags", "leaves", "level", "nodes")
 
     def __init__(self, level: QueryLevel) -> None:
         self.level = level
+        self._tags = UID_TAGS[: level + 1]
         self.leaves: dict[str, Attributes] = {}
         self.nodes: tuple[dict[str, Node], ...] = tuple([{} for _ in range(level)])
 
@@ -73,19 +74,14 @@ class Storage:
         """The unique key of the node above; KeyError where there is no such node."""
         if level == self.level:
             return self.leaves[uid].text(UID_TAGS[level - 1])
-        return self.nodes[level][uid].parent
+        return self.nodes[level][uid].path[-2]
 
     def path(self, level: int, uid: str) -> tuple[str, ...]:
         """The unique keys from the patient down to this node; KeyError where there is no such node."""
-        path = [uid]
-        while level > 0:
-            uid = self.parent(level, uid)
-            path.append(uid)
-            level -= 1
-        if uid not in (self.nodes[0] if self.level else self.leaves):
-            raise KeyError(uid)
-        path.reverse()
-        return tuple(path)
+        if level < self.level:
+            return self.nodes[level][uid].path
+        record = self.leaves[uid]
+        return (*self.nodes[-1][record.text(UID_TAGS[level - 1])].path, uid) if level else (uid,)
 
     def has_path(self, uids: tuple[str, ...]) -> bool:
         """Whether there is a node with this path."""
@@ -126,7 +122,7 @@ class Storage:
         InvalidDicomError
             An identifier is missing, or is not a single value.
         """
-        uids = tuple(map(record.text, UID_TAGS[: self.level + 1]))
+        uids = tuple(map(record.text, self._tags))
         if all(uids[1:]) and "\\" not in "".join(uids[1:]) and (uids[0] or self.level or nameless):
             return uids
         level = next((level for level, uid in enumerate(uids) if level and (not uid or "\\" in uid)), 0)
@@ -145,10 +141,13 @@ class Storage:
         InconsistentDataError
             A node that it names is there below another parent. Nothing has changed then.
         """
-        uids = self.identify(record, nameless=nameless)
-        if self.level < QueryLevel.IMAGE and any(tag in record for tag in UID_TAGS[self.level + 1 :]):
+        if self.level == QueryLevel.IMAGE:
+            if self._add_sibling(record):
+                return True
+        elif any(tag in record for tag in UID_TAGS[self.level + 1 :]):
             # A record of a finer level: only what it says about this one is wanted.
             record = record.only(up_to(self.level))
+        uids = self.identify(record, nameless=nameless)
         depth = self._known_depth(uids)
         if depth > 0:
             path = self.path(depth, uids[depth])
@@ -162,6 +161,17 @@ class Storage:
         if depth >= 0:
             record = _share(record, self.sample(depth, uids[depth]))
         self.attach(uids, record)
+        return True
+
+    def _add_sibling(self, record: Attributes) -> bool:
+        """Add one more instance of a known series: what `add` does in general, made quick for most of its work."""
+        uids = tuple(map(record.text, self._tags))
+        uid = uids[-1]
+        series = self.nodes[-1].get(uids[-2])
+        if series is None or series.path != uids[:-1] or not uid or "\\" in uid or uid in self.leaves:
+            return False
+        self.leaves[uid] = _share(record, self.leaves[next(iter(series.children))])
+        series.children[uid] = None
         return True
 
     def _known_depth(self, uids: tuple[str, ...]) -> int:
@@ -182,7 +192,7 @@ class Storage:
             if node is not None:
                 node.children[child] = None
                 return
-            self.nodes[level][uids[level]] = Node(uids[level - 1] if level else "", {child: None})
+            self.nodes[level][uids[level]] = Node(uids[: level + 1], {child: None})
             child = uids[level]
 
     def _reconcile(self, path: tuple[str, ...], uids: tuple[str, ...]) -> None:
@@ -198,10 +208,13 @@ class Storage:
         """Move a study that was without a patient to the one that it turns out to have."""
         for uid in self.below(1, study):
             self.leaves[uid] = self.leaves[uid].replace([(_PATIENT_ID, "LO", patient)])
-        if self.level > 1:
-            self.nodes[1][study].parent = patient
+        nodes = [self.nodes[1][study]] if self.level > 1 else []
+        if self.level > 2:
+            nodes += [self.nodes[2][series] for series in nodes[0].children]
+        for node in nodes:
+            node.path = (patient, *node.path[1:])
         self._detach(0, "", study)
-        self.nodes[0].setdefault(patient, Node("", {})).children[study] = None
+        self.nodes[0].setdefault(patient, Node((patient,), {})).children[study] = None
 
     def remove(self, uid: str) -> None:
         """Remove a record, and the nodes above it that have nothing else below them; KeyError if it is not there."""
@@ -218,7 +231,7 @@ class Storage:
             del self.nodes[level][uid]
             if not level:
                 return
-            level, child, uid = level - 1, uid, node.parent
+            level, child, uid = level - 1, uid, node.path[-2]
             node = self.nodes[level][uid]
             del node.children[child]
 
@@ -231,7 +244,7 @@ class Storage:
         res = Storage(self.level)
         res.leaves = self.leaves.copy()
         res.nodes = tuple(
-            [{uid: Node(node.parent, node.children.copy()) for uid, node in level.items()} for level in self.nodes]
+            [{uid: Node(node.path, node.children.copy()) for uid, node in level.items()} for level in self.nodes]
         )
         return res
 
@@ -271,7 +284,7 @@ def _share(record: Attributes, like: Attributes) -> Attributes:
     )
     if all(map(operator.is_, shared, values)):
         return record
-    return Attributes.from_columns(record._shape.tags, record._shape.vrs, shared)
+    return Attributes.from_shape(record._shape, shared)
 
 
 def _is_texts(value: Value) -> bool:
