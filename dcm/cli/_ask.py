@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from dcm.errors import InconsistentDataError, NetworkError, OperationFailedError
@@ -58,6 +59,8 @@ async def ask_all(
     """
     level = common_level(queries) if level is None and len(queries) > 1 else level
     slots = asyncio.Semaphore(remote.max_assoc)
+    if len(queries) > 1:  # so many queries with one association each
+        remote = replace(remote, max_assoc=1)
 
     async def ask(query: Dataset) -> _Answer:
         async with slots:

