@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple, TypeAlias
 
+from dcm._version import __version__
 from dcm.errors import InvalidDicomError
 
 __all__ = [
@@ -27,7 +28,7 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 IMPLEMENTATION_CLASS_UID = "2.25.115417493698202396536195893713704166093"
 """(0002,0012) of the files that we write, and of our associations."""
-IMPLEMENTATION_VERSION_NAME = "DCM_0.1.0"
+IMPLEMENTATION_VERSION_NAME = f"DCM_{__version__}"[:16]
 """(0002,0013), at most 16 characters."""
 
 IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"

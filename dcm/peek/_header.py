@@ -154,7 +154,7 @@ def peek(
 
     Notes
     -----
-    Never raises for what is in the data, and never goes through more than 64 levels of sequences or 64 MiB of
+    Never raises for what is in the data, and never goes through more than 64 levels of sequences or 32 MiB of
     inflated data.
     """
     size = len(buf) if total is None else total

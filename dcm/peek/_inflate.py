@@ -5,9 +5,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 
-__all__ = ["INFLATE_LIMIT", "Inflater", "UnreadableError"]
+from dcm.errors import InvalidDicomError
 
-INFLATE_LIMIT = 64 << 20
+__all__ = ["INFLATE_LIMIT", "Inflater", "UnreadableError", "inflate"]
+
+INFLATE_LIMIT = 32 << 20
 """How many bytes are inflated at most to look at one data set. What deflate can blow up by a factor of a thousand is
 not worth more than a fraction of a second."""
 
@@ -121,3 +123,34 @@ class Inflater:
             self.ended = True
             rest = stream.unused_data or self._read(self._at, 2)
             self.trailing = rest not in (b"", b"\0")
+
+
+def inflate(data: bytes, limit: int = INFLATE_LIMIT) -> bytes:
+    """Inflate a whole data set.
+
+    Parameters
+    ----------
+    data : bytes
+        The deflated data set.
+    limit : int, optional
+        How many bytes may come out.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    InvalidDicomError
+        If more would come out, or the data is broken or cut off.
+    """
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = stream.decompress(data, limit)
+    except zlib.error as exc:
+        raise InvalidDicomError("the deflated data is broken") from exc
+    if not stream.eof:
+        if len(inflated) >= limit:
+            raise InvalidDicomError(f"the data set inflates to more than {limit >> 20} MiB")
+        raise InvalidDicomError("the deflated data is cut off")
+    return inflated

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dcm.attrs import MAX_DEPTH, Attributes, Value, value_text
 from dcm.errors import InvalidDicomError
 from dcm.part10 import DEFLATED_SYNTAXES, EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
-from dcm.peek._inflate import INFLATE_LIMIT, Inflater, UnreadableError
+from dcm.peek._inflate import inflate
 from dcm.peek._level import Level, finish, resolve_vr
 from dcm.peek._order import BIG, LITTLE, UNDEFINED, Order, is_vr, swapped
 from dcm.peek._tables import CHARSET, dictionary_vr
@@ -314,7 +314,7 @@ def read_attributes(
     """
     data = bytes(buf)
     if transfer_syntax_uid in DEFLATED_SYNTAXES:
-        data = _inflated(data)
+        data = inflate(data)
     implicit, order = encoding_of(transfer_syntax_uid)
     if len(data) >= 8:
         implicit = not is_vr(data[4:6])
@@ -394,10 +394,3 @@ def decode_element(
     sequence = _Sequence(owner, tag, len(raw), False, order, kept=True)
     _Reader(raw, 0, MAX_DEPTH - 1).read(owner, sequence)
     return "SQ", owner.values[0]
-
-
-def _inflated(data: bytes) -> bytes:
-    try:
-        return Inflater(lambda pos, n: data[pos : pos + n], 0).fetch(0, INFLATE_LIMIT)
-    except UnreadableError as exc:
-        raise InvalidDicomError(f"cannot inflate a data set: {exc.problem}") from exc

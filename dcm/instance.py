@@ -1,0 +1,388 @@
+"""One SOP instance: encoded bytes with an identity.
+
+Data travels encoded. An `Instance` holds the bytes of a data set as they came, in memory, in a file that has no name
+yet or in a file on disk, and knows which instance they are and how they are encoded. It is looked at
+(`Instance.header`) only where somebody wants to know, and decoded (`Instance.dataset`) only where somebody asks
+for it: what is passed on is exactly what was received.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from dcm._atomic import TempFile
+from dcm.errors import InvalidDicomError, StoreError
+from dcm.part10 import (
+    DEFLATED_SYNTAXES,
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    pack_meta,
+    read_meta,
+)
+from dcm.peek import Header, check_depth, inflate, peek, peek_file
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pydicom import Dataset
+    from pydicom.dataset import FileDataset
+
+__all__ = ["Instance"]
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+_CHUNK_SIZE = 1 << 20
+# More than any sensible object, less than what deflate can make of a few MiB.
+_DATASET_INFLATE_LIMIT = 1 << 30
+
+
+class Instance:
+    """One SOP instance: the bytes of a data set, and its identity.
+
+    Make one with `from_buffer`, `from_temp`, `from_file` or `from_dataset`. It may be read by several threads.
+    Whoever has it last closes it, or uses it as a context manager: closing discards a temporary file.
+
+    Attributes
+    ----------
+    sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
+        Who it is and how it is encoded, as the sender or the file says.
+    size : int
+        Bytes of the encoded data set, without file meta information.
+    source_ae : str
+        Title of the AE that it came from, '' where it did not come from one.
+    path : Path or None
+        The file that it was read from.
+    temp : TempFile or None
+        The file without a name that it arrived in: preamble, file meta information and data set. Owned by the
+        instance.
+    """
+
+    __slots__ = (
+        *("path", "size", "sop_class_uid", "sop_instance_uid", "source_ae", "temp", "transfer_syntax_uid"),
+        *("__weakref__", "_data", "_head", "_header", "_offset", "_signature"),
+    )
+
+    def __init__(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae: str) -> None:
+        self.sop_class_uid = sop_class_uid
+        self.sop_instance_uid = sop_instance_uid
+        self.transfer_syntax_uid = transfer_syntax_uid
+        self.source_ae = source_ae
+        self.size = 0
+        self.path: Path | None = None
+        self.temp: TempFile | None = None
+        self._data: Buffer | None = None
+        self._head = b""
+        self._offset = 0
+        self._signature = (0, 0, 0, 0)
+        self._header: Header | None = None
+
+    @classmethod
+    def from_buffer(
+        cls,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        data: Buffer,
+        source_ae: str = "",
+        *,
+        path: Path | None = None,
+    ) -> Instance:
+        """An instance whose data set is in memory.
+
+        Parameters
+        ----------
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
+            Who it is and how it is encoded.
+        data : bytes, bytearray or memoryview
+            The encoded data set. It is kept, not copied: nobody may change it any more.
+        source_ae : str, optional
+            Where it came from.
+        path : Path, optional
+            The file that it was read from, for reports.
+        """
+        self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
+        self._data = data
+        self.size = data.nbytes if isinstance(data, memoryview) else len(data)
+        self.path = path
+        return self
+
+    @classmethod
+    def from_temp(
+        cls,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        temp: TempFile,
+        offset: int,
+        head: bytes,
+        source_ae: str = "",
+    ) -> Instance:
+        """An instance that was written to disk while it arrived.
+
+        Parameters
+        ----------
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
+            Who it is and how it is encoded.
+        temp : TempFile
+            Holds all of it, preamble and file meta information first. The instance owns it from now on.
+        offset : int
+            Where in it the data set begins.
+        head : bytes
+            The first bytes of the data set: enough to look at it without the disk.
+        source_ae : str, optional
+            Where it came from.
+        """
+        self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
+        self.temp = temp
+        self.size = temp.size - offset
+        self._offset = offset
+        self._head = bytes(head)
+        return self
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Instance:
+        """An instance in a file. Its header is read now, its data when it is asked for; it stays open in no case.
+
+        Parameters
+        ----------
+        path : path
+            A DICOM file; it may lack preamble and file meta information.
+
+        Raises
+        ------
+        InvalidDicomError
+            If it is not a DICOM file, or does not say which instance of which class it is. One that is cut short is
+            an instance too: see the header.
+        StoreError
+            If it cannot be read.
+        """
+        try:
+            status = Path(path).stat()  # before looking at it: if it changes now, that will be noticed later
+        except OSError as exc:
+            raise _unreadable(os.fspath(path), exc) from exc
+        header = peek_file(path)
+        if not (header.sop_instance_uid and header.sop_class_uid):
+            raise InvalidDicomError(f"{os.fspath(path)}: does not say which SOP instance it is")
+        self = cls(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid, "")
+        self.path = Path(path)
+        self.size = status.st_size - header.data_offset
+        self._offset = header.data_offset
+        self._signature = _signature(status)
+        self._header = header
+        return self
+
+    @classmethod
+    def from_dataset(cls, ds: Dataset) -> Instance:
+        """An instance that is made of a pydicom Dataset, which is encoded once, now.
+
+        Parameters
+        ----------
+        ds : Dataset
+            With its SOP Class and SOP Instance UID. The transfer syntax is that of its ``file_meta``, or else the one
+            that it was read in, as far as that can be known.
+
+        Raises
+        ------
+        InvalidDicomError
+            If it has no identifiers, its transfer syntax cannot be decided, or pydicom cannot encode it.
+        """
+        sop_class, sop_instance = str(ds.get("SOPClassUID") or ""), str(ds.get("SOPInstanceUID") or "")
+        if not (sop_class and sop_instance):
+            raise InvalidDicomError("a data set without SOP Class UID or SOP Instance UID is no instance")
+        syntax = _transfer_syntax_of(ds)
+        return cls.from_buffer(sop_class, sop_instance, syntax, _encode(ds, syntax))
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether its data can be read without the disk."""
+        return self._data is not None
+
+    @property
+    def header(self) -> Header:
+        """Its identity, query attributes and completeness, read when first asked for."""
+        if self._header is None:
+            if self._data is not None:
+                self._header = peek(self._data, self.transfer_syntax_uid)
+            else:
+                self._header = peek(self._head, self.transfer_syntax_uid, total=self.size, read=self._read_bytes)
+        return self._header
+
+    @property
+    def dataset(self) -> FileDataset:
+        """A pydicom Dataset of it with its ``file_meta``, decoded anew each time.
+
+        Raises
+        ------
+        InvalidDicomError
+            If pydicom cannot decode it, sequences are nested deeper than 64, or it inflates to more than 1 GiB. Data
+            that is cut short is decoded as far as it goes: see `header`.
+        """
+        from pydicom import dcmread
+        from pydicom.uid import UID
+
+        data, syntax = bytes(self.read(0, self.size)), self.transfer_syntax_uid
+        deflated = syntax in DEFLATED_SYNTAXES
+        if deflated:
+            # pydicom would inflate without a limit.
+            data, syntax = inflate(data, _DATASET_INFLATE_LIMIT), EXPLICIT_VR_LITTLE_ENDIAN
+        check_depth(data, syntax)
+        meta = pack_meta(self.sop_class_uid, self.sop_instance_uid, syntax, self.source_ae)
+        try:
+            ds = dcmread(io.BytesIO(meta + data))
+        except Exception as exc:
+            raise InvalidDicomError(f"pydicom cannot decode {self.sop_instance_uid}: {exc}") from exc
+        ds.buffer = None  # what it was read from is not needed any more, and may be large
+        if deflated:
+            ds.file_meta.TransferSyntaxUID = UID(self.transfer_syntax_uid)
+        return ds
+
+    def meta_bytes(self) -> bytes:
+        """What to write before the data set to make it a DICOM file: preamble, prefix and group 0002, of our own."""
+        return pack_meta(self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid, self.source_ae)
+
+    def read(self, offset: int, n: int) -> bytes | memoryview:
+        """Read a part of the encoded data set; blocks on the disk unless it is in memory.
+
+        Parameters
+        ----------
+        offset : int
+            From the beginning of the data set.
+        n : int
+            How many bytes.
+
+        Returns
+        -------
+        bytes or memoryview
+            Fewer at the end of the data set.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be read, or is not the same any more.
+        """
+        if self._data is not None:
+            return memoryview(self._data).cast("B")[offset : offset + n]
+        return self._read_bytes(offset, n)
+
+    def chunks(self, size: int = _CHUNK_SIZE) -> Iterator[bytes | memoryview]:
+        """Yield the encoded data set in pieces of `size` bytes; blocks on the disk unless it is in memory.
+
+        Raises
+        ------
+        StoreError
+            If the file cannot be read, or is not the same any more.
+        """
+        if self.path is None or self._data is not None:
+            for offset in range(0, self.size, size):
+                yield self.read(offset, size)
+            return
+        with _opened(self.path, self._signature) as read:
+            for offset in range(0, self.size, size):
+                yield read(self._offset + offset, min(size, self.size - offset))
+
+    def _read_bytes(self, offset: int, n: int) -> bytes:
+        n = max(0, min(n, self.size - offset))
+        if self.temp is not None:
+            try:
+                return self.temp.pread(n, self._offset + offset)
+            except OSError as exc:
+                raise _unreadable("a temporary file", exc) from exc
+        assert self.path is not None
+        with _opened(self.path, self._signature) as read:
+            return read(self._offset + offset, n)
+
+    def close(self) -> None:
+        """Discard the temporary file, if it is in one and that was not published. May be called again."""
+        if self.temp is not None:
+            self.temp.discard()
+
+    def __enter__(self) -> Instance:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        where = "memory" if self._data is not None else str(self.path or "a temporary file")
+        return f"<Instance {self.sop_instance_uid}, {self.size} bytes in {where}>"
+
+
+@contextlib.contextmanager
+def _opened(path: Path, signature: tuple[int, int, int, int]) -> Iterator[Callable[[int, int], bytes]]:
+    """Open a file for a moment, if it is still the one that it was; gives ``read(position, n)``."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            if _signature(os.fstat(fd)) != signature:
+                raise StoreError(f"{path} has changed since it was looked at")
+
+            def read(pos: int, n: int) -> bytes:
+                data = os.pread(fd, n, pos)
+                while len(data) < n and (more := os.pread(fd, n - len(data), pos + len(data))):
+                    data += more
+                if len(data) < n:
+                    raise StoreError(f"{path} is shorter than it was")
+                return data
+
+            yield read
+        finally:
+            os.close(fd)
+    except OSError as exc:
+        raise _unreadable(str(path), exc) from exc
+
+
+def _signature(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _unreadable(name: str, exc: OSError) -> StoreError:
+    return StoreError(f"cannot read {name}: {exc.strerror or exc}")
+
+
+def _transfer_syntax_of(ds: Dataset) -> str:
+    meta = getattr(ds, "file_meta", None)
+    declared = str(meta.get("TransferSyntaxUID") or "") if meta is not None else ""
+    if declared:
+        return declared
+    implicit, little = ds.original_encoding
+    if implicit is None or little is None:
+        raise InvalidDicomError(
+            "the data set does not say in which transfer syntax it should be encoded",
+            hint="set ds.file_meta.TransferSyntaxUID",
+        )
+    if "PixelData" in ds and ds["PixelData"].is_undefined_length:
+        raise InvalidDicomError(
+            "the pixel data is compressed, and the data set does not say how", hint="set ds.file_meta.TransferSyntaxUID"
+        )
+    if implicit:
+        return IMPLICIT_VR_LITTLE_ENDIAN
+    return EXPLICIT_VR_LITTLE_ENDIAN if little else EXPLICIT_VR_BIG_ENDIAN
+
+
+def _encode(ds: Dataset, transfer_syntax_uid: str) -> bytes:
+    from pydicom import dcmwrite
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import UID
+
+    # pydicom checks more when it writes a whole file (is compressed pixel data encapsulated, …) than for a data set.
+    whole = copy.copy(ds)
+    whole.file_meta = FileMetaDataset()
+    whole.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
+    buffer = io.BytesIO()
+    try:
+        dcmwrite(buffer, whole, enforce_file_format=True)
+    except Exception as exc:
+        raise InvalidDicomError(f"pydicom cannot encode {ds.SOPInstanceUID}: {exc}") from exc
+    file = buffer.getvalue()
+    written = read_meta(file)
+    assert written is not None
+    return file[written.data_offset :]
