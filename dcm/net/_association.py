@@ -157,6 +157,7 @@ class Association(asyncio.BufferedProtocol):
         self.request: AssociateRequest | None = None
         self.accepted: AssociateAccept | None = None
         self.rejected: AssociateReject | None = None
+        self.address = ""
         self.busy = 0  # requests of the peer that we are answering
         self._timeouts = timeouts
         self._owner = owner
@@ -173,6 +174,16 @@ class Association(asyncio.BufferedProtocol):
         self._pdus_seen = 0
         self._socket: socket.socket | None = None
         self._opened: asyncio.Future[None] | None = None
+
+    @property
+    def calling_ae(self) -> str:
+        """The AE title of the requestor."""
+        return self.request.calling_ae if self.request is not None else ""
+
+    @property
+    def called_ae(self) -> str:
+        """The AE title that the requestor called."""
+        return self.request.called_ae if self.request is not None else ""
 
     # -- what asyncio calls --------------------------------------------------------------------------------------------
 
@@ -345,6 +356,13 @@ class Association(asyncio.BufferedProtocol):
     def answer(self, output: bytes) -> None:
         """Write what the wire returned for an answer to the association request."""
         self._transport.write(output)
+        self._progress()
+        self._arm()
+
+    def refuse(self, reject: AssociateReject) -> None:
+        """Reject the association and close the connection."""
+        self._transport.write(self.wire.reject(reject))
+        self.close()
 
     # -- the end -------------------------------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ class StoreQueue:
         self._report = report
         self._dest = dest
         self._slots = asyncio.Semaphore(_UNDER_WAY)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[bool]] = set()
         self._broken: BaseException | None = None
 
     async def __aenter__(self) -> StoreQueue:
@@ -96,14 +96,18 @@ class StoreQueue:
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[bool]) -> None:
         self._tasks.discard(task)
         self._slots.release()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._broken = self._broken or error
 
-    async def _run(self, item: Sendable) -> None:
-        cost = item.size if isinstance(item, Instance) and item.temp is None and item.path is None else 0
+    async def place(self, instance: Instance) -> bool:
+        """Store an instance, and say whether it is there now; what became of it is in the report."""
+        return await self._run(instance)
+
+    async def _run(self, item: Sendable) -> bool:
+        cost = item.size if isinstance(item, Instance) and item.in_memory else 0
         result = await self._bridge.run(self._work, item, cost=cost)
         self._report.record(
             result.uid,
@@ -114,6 +118,7 @@ class StoreQueue:
             reason=result.reason,
             path=result.path,
         )
+        return result.outcome.good or result.outcome is Outcome.CONFLICT
 
     def _work(self, item: Sendable) -> _Result:
         """Store one, in a worker thread."""
@@ -125,7 +130,8 @@ class StoreQueue:
             else:
                 instance = Instance.from_dataset(item)
         except (DcmError, OSError) as exc:
-            why = exc.message if isinstance(exc, DcmError) else exc.strerror or str(exc)
+            cause = exc if isinstance(exc, OSError) else exc.__cause__
+            why = cause.strerror if isinstance(cause, OSError) else exc
             name = os.fspath(item) if isinstance(item, (str, os.PathLike)) else str(item.get("SOPInstanceUID", ""))
             return _Result(name, Outcome.FAILED, f"cannot be read: {why}")
         with instance:

@@ -12,7 +12,7 @@ What a store can do beyond that, it says in its :class:`Features`; nobody asks w
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
+    from dcm._atomic import TempFile
     from dcm.instance import Instance
     from dcm.levels import QueryLevel
     from dcm.query import QueryResult
@@ -72,6 +73,9 @@ class InstanceQueue(Protocol):
     async def put(self, item: Sendable) -> None:
         """Hand over an instance, a data set or the path of a file; waits while too much is under way."""
 
+    async def place(self, instance: Instance) -> bool:
+        """Hand over an instance, wait until it has reached an end, and say whether the destination has it."""
+
 
 class DataSink(Protocol):
     """What takes instances."""
@@ -79,6 +83,12 @@ class DataSink(Protocol):
     @property
     def features(self) -> Features:
         """What it can do beyond that."""
+
+    def new_temp(self) -> TempFile:
+        """Make a file for a large instance that is still arriving, where it costs least to hand it over.
+
+        Blocks; may be called from several threads at once.
+        """
 
     def send(
         self, report: TransferReport | None = None, *, dest: str = ""
@@ -136,6 +146,38 @@ class DataRepo(DataBucket[ChunkT_co], Protocol[ChunkT_co]):
         self, query_res: QueryResult, report: TransferReport | None = None, keep_errors: bool = False
     ) -> AsyncIterator[Dataset]:
         """Give the data sets that a query result names."""
+
+    async def fetch(
+        self,
+        query_res: QueryResult,
+        deliver: Callable[[Instance], Awaitable[bool]],
+        report: TransferReport,
+        *,
+        dests: Sequence[str] = ("",),
+        keep_errors: bool = False,
+        new_temp: Callable[[], TempFile] | None = None,
+    ) -> None:
+        """Hand each instance that a query result names to a coroutine, several at a time.
+
+        Parameters
+        ----------
+        query_res : QueryResult
+        deliver : callable
+            ``await deliver(instance)`` records what became of the instance, and returns whether it is safe.
+        report : TransferReport
+            Learns what is expected, and what did not come.
+        dests : sequence of str
+            The names in the report of the destinations that each instance is for.
+        keep_errors : bool
+            Also hand over what is a duplicate, was not asked for or is inconsistent.
+        new_temp : callable, optional
+            Makes files for large instances, see `DataSink.new_temp`.
+
+        Raises
+        ------
+        NetworkError
+            The source cannot be reached, or refuses: what came until then is in the report.
+        """
 
     def gen_query_chunks(self, query_res: QueryResult) -> AsyncIterator[ChunkT_co]:
         """Name what belongs to a query result, chunk by chunk."""

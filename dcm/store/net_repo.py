@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from dcm.levels import QueryLevel
 from dcm.net import DcmNode, LocalEntity, RemoteNode
 from dcm.net._fetch import Fetch
+from dcm.net._listener import temp_file
 from dcm.store.base import Features, TransferMethod
 
 if TYPE_CHECKING:
@@ -90,6 +91,10 @@ class NetRepo:
     def features(self) -> Features:
         """It can be read and queried, and another node can send to it."""
         return Features(frozenset({TransferMethod.REMOTE_COPY}), readable=True, queryable=True)
+
+    def new_temp(self) -> TempFile:
+        """Make a file for a large instance on its way to the node."""
+        return temp_file()
 
     def send(
         self, report: TransferReport | None = None, *, dest: str = ""

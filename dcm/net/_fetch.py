@@ -1,0 +1,233 @@
+"""A retrieval with all that it needs: the queries that name the instances, both ways to fetch, the threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from dcm._bridge import Bridge
+from dcm.errors import DataError, NetworkError, OperationFailedError, StoreError
+from dcm.levels import QueryLevel
+from dcm.net._finder import Finder
+from dcm.net._gate import Gate
+from dcm.net._incoming import Nobody, StoreService
+from dcm.net._lines import GetLine, MoveLine
+from dcm.net._listener import EventFilter, temp_file
+from dcm.net._retrieve import Retrieval
+from dcm.net._units import Unit, units_of
+from dcm.node import DicomOpType
+from dcm.report import Outcome, QueryReport, TransferReport
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from dcm._atomic import TempFile
+    from dcm.attrs import Attributes
+    from dcm.instance import Instance
+    from dcm.net._entity import LocalEntity
+    from dcm.net._lines import Line
+    from dcm.node import RemoteNode
+    from dcm.query import QueryResult
+    from dcm.store.local_dir import LocalDir
+
+__all__ = ["Fetch", "settle_report"]
+
+log = logging.getLogger(__name__)
+
+_PATIENT_ID, _STUDY_UID, _SERIES_UID = 0x00100020, 0x0020000D, 0x0020000E
+
+
+class Fetch:
+    """Fetches from one peer. An asynchronous context manager.
+
+    Parameters
+    ----------
+    entity : LocalEntity
+    remote : RemoteNode
+    new_temp : callable
+        Makes the files for large instances, best where they will stay.
+    """
+
+    def __init__(self, entity: LocalEntity, remote: RemoteNode, new_temp: Callable[[], TempFile] | None = None) -> None:
+        self.bridge = Bridge()
+        self._entity = entity
+        self._remote = remote
+        self._new_temp = new_temp or temp_file
+        self._finder = Finder(entity.local, remote, Nobody())
+        self._stack = contextlib.AsyncExitStack()
+        self._lock = asyncio.Lock()
+        self._listening = False
+
+    async def __aenter__(self) -> Fetch:
+        await self._stack.enter_async_context(self.bridge)
+        self._stack.push_async_callback(self._finder.close)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    async def run(
+        self,
+        query_res: QueryResult,
+        deliver: Callable[[Instance], Awaitable[bool]],
+        report: TransferReport,
+        *,
+        dests: Sequence[str] = ("",),
+        keep_errors: bool = False,
+    ) -> None:
+        """Fetch all that a query result names; see `Retrieval`.
+
+        Raises
+        ------
+        NetworkError
+            The peer cannot be reached, or refuses in every way.
+        """
+        retrieval = Retrieval(self._remote, deliver, report, dests=dests, keep_errors=keep_errors)
+        service = StoreService(self.bridge, lambda _: self._new_temp, retrieval.received)
+        entity, remote = self._entity, self._remote
+
+        async def listening() -> None:
+            await self._listen(retrieval)
+
+        lines: dict[str, Callable[[], Line]] = {}
+        if remote.supports(DicomOpType.GET):
+            lines["GET"] = lambda: GetLine(entity.local, remote, service)
+        if remote.supports(DicomOpType.MOVE):
+            lines["MOVE"] = lambda: MoveLine(entity.local, remote, service, listening)
+        try:
+            # One association is for the queries; a peer that allows only one gets them first.
+            units = self.units(query_res, report)
+            if remote.max_assoc == 1:
+                known = [unit async for unit in units]
+                await self._finder.close()
+                units = _each(known)
+            await retrieval.run(units, lines, max(1, remote.max_assoc - 1))
+        finally:
+            await service.close()
+
+    async def stream(
+        self, query_res: QueryResult, report: TransferReport | None, keep_errors: bool = False
+    ) -> AsyncGenerator[Instance, None]:
+        """Fetch, and yield what comes."""
+        own = report if report is not None else TransferReport()
+        gate = Gate(own)
+        task = asyncio.ensure_future(self.run(query_res, gate.put, own, keep_errors=keep_errors))
+        task.add_done_callback(gate.end)
+        error: NetworkError | None = None
+        try:
+            while (instance := await gate.take()) is not None:
+                yield instance
+            await task
+        except NetworkError as exc:
+            error = exc
+        finally:
+            # Let go of the peer first: it may be waiting for our answer, and would not hear a C-CANCEL before.
+            gate.close()
+            task.cancel()
+            await asyncio.wait([task])
+            own.finish()
+        settle_report(own, report, error, str(self._remote))
+
+    async def into(self, dest: LocalDir, query_res: QueryResult, report: TransferReport | None) -> list[Path]:
+        """Fetch, and store in a directory; returns the files that are there now."""
+        await self.bridge.run(dest.check)
+        own = report if report is not None else TransferReport()
+        paths: list[Path] = []
+
+        async def deliver(instance: Instance) -> bool:
+            return await deliver_to(dest, instance, self.bridge, own, paths=paths)
+
+        error: NetworkError | None = None
+        try:
+            await self.run(query_res, deliver, own)
+        except NetworkError as exc:
+            error = exc
+        finally:
+            own.finish()
+        settle_report(own, report, error, str(self._remote))
+        return paths
+
+    async def _listen(self, retrieval: Retrieval) -> None:
+        """Open our listener, once, for what the peer will send."""
+        async with self._lock:
+            if not self._listening:
+                listener = await self._stack.enter_async_context(self._entity.listening())
+                event_filter = EventFilter(frozenset({DicomOpType.STORE}))
+                entry = await listener.register(retrieval.received, event_filter, self._new_temp)
+                self._stack.push_async_callback(listener.unregister, entry)
+                self._listening = True
+
+    # -- which instances there are -------------------------------------------------------------------------------------
+
+    async def units(self, query_res: QueryResult, report: TransferReport) -> AsyncGenerator[Unit, None]:
+        """Yield what to fetch, study by study, asking the peer for the instances of each."""
+        if query_res.level is QueryLevel.IMAGE:
+            for unit in units_of(query_res.records(), whole_series=False):
+                yield unit
+            return
+        for study in query_res.level_sub_queries(QueryLevel.STUDY):
+            queried = QueryReport()
+            try:
+                images = await self._finder.query(QueryLevel.IMAGE, None, study, queried)
+            except OperationFailedError as error:
+                log.warning("%s", error.message)
+                images = None
+            for text in queried.warnings:
+                report.doubt(text)
+            if images is not None and len(images):
+                for unit in units_of(images.records(), whole_series=True):
+                    yield unit
+            else:
+                for record in study.records():
+                    yield _open_ended(record, study.level)
+
+
+def _open_ended(record: Attributes, level: QueryLevel) -> Unit:
+    """A unit for a study or series whose instances the peer does not name."""
+    level = max(level, QueryLevel.STUDY)
+    return Unit(level, record.text(_PATIENT_ID), record.text(_STUDY_UID), record.text(_SERIES_UID))
+
+
+async def _each(units: Iterable[Unit]) -> AsyncGenerator[Unit, None]:
+    for unit in units:
+        yield unit
+
+
+async def deliver_to(
+    dest: LocalDir,
+    instance: Instance,
+    bridge: Bridge,
+    report: TransferReport,
+    *,
+    name: str = "",
+    paths: list[Path] | None = None,
+) -> bool:
+    """Store an instance that has arrived, record what became of it, and return whether it is there."""
+    uid, size = instance.sop_instance_uid, instance.size
+    try:
+        stored = await bridge.run(dest.store, instance, cost=size if instance.in_memory else 0)
+    except (StoreError, DataError) as error:
+        report.record(uid, Outcome.FAILED, dest=name, reason=error.message)
+        return False
+    report.record(uid, stored.outcome, dest=name, n_bytes=size, reason=stored.reason, path=stored.path)
+    if paths is not None:
+        paths.append(stored.path)
+    return True
+
+
+def settle_report(
+    own: TransferReport, given: TransferReport | None, error: NetworkError | None = None, peer: str = ""
+) -> None:
+    """End an operation: with a report the caller looks there, without one failures are raised and warnings logged."""
+    if given is not None:
+        if error is not None:
+            given.error(peer, str(error))
+        return
+    if error is not None:
+        raise error
+    for text in own.warnings:
+        log.warning("%s", text)
+    own.raise_failures()

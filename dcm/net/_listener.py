@@ -1,0 +1,359 @@
+"""Associations that others ask of us: who may, what they may ask, and who answers.
+
+One `Listener` serves one port in one event loop; several handlers share it where their filters do not collide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from dcm._atomic import TempFile
+from dcm._bridge import Bridge
+from dcm.errors import ListenError
+from dcm.net._association import Association
+from dcm.net._incoming import CLASS_NOT_SUPPORTED, SUCCESS, StoreService
+from dcm.net._registry import IMPLICIT_LE, STORAGE_SYNTAXES, UNCOMPRESSED, VERIFICATION, storage_classes
+from dcm.net.tls import server_context
+from dcm.net.wire import AssociateAccept, AssociateReject, Limits, accept_contexts
+from dcm.node import DicomOpType
+from dcm.text import safe_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dcm.net._association import DataSink
+    from dcm.net._incoming import DicomEvent, Handler
+    from dcm.net.wire import AssociateRequest, Command
+    from dcm.node import DcmNode, Timeouts, TlsConfig
+
+__all__ = ["AccessPolicy", "EventFilter", "Listener", "SharedListener", "temp_file"]
+
+log = logging.getLogger(__name__)
+
+_TRANSIENT, _PERMANENT = 2, 1
+_BY_USER, _BY_PRESENTATION = 1, 3
+_TOO_MANY = AssociateReject(_TRANSIENT, _BY_PRESENTATION, 2)
+_CALLING_UNKNOWN = AssociateReject(_PERMANENT, _BY_USER, 3)
+_CALLED_UNKNOWN = AssociateReject(_PERMANENT, _BY_USER, 7)
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """Which requests a handler wants.
+
+    Parameters
+    ----------
+    event_types : iterable of DicomOpType, optional
+        The operations; None for all that a listener takes (ECHO and STORE).
+    ae_titles : iterable of str, optional
+        The calling AE titles; None for all.
+    """
+
+    event_types: frozenset[DicomOpType] | None = None
+    ae_titles: frozenset[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.event_types is not None:
+            object.__setattr__(self, "event_types", frozenset(self.event_types))
+        if self.ae_titles is not None:
+            object.__setattr__(self, "ae_titles", frozenset(self.ae_titles))
+
+    def matches(self, event_type: DicomOpType, calling_ae: str) -> bool:
+        """Whether a handler with this filter wants such an event."""
+        return (self.event_types is None or event_type in self.event_types) and (
+            self.ae_titles is None or calling_ae in self.ae_titles
+        )
+
+    def collides(self, other: EventFilter) -> bool:
+        """Whether there can be an event that both match."""
+        return _meet(self.event_types, other.event_types) and _meet(self.ae_titles, other.ae_titles)
+
+
+def _meet(left: frozenset[object] | None, right: frozenset[object] | None) -> bool:
+    return left is None or right is None or bool(left & right)
+
+
+@dataclass(frozen=True)
+class AccessPolicy:
+    """Whom a listener lets in. AE titles are what callers say they are: only TLS proves anything.
+
+    Parameters
+    ----------
+    calling_ae_titles : frozenset of str, optional
+        The callers that are let in; None for all.
+    addresses : frozenset of str, optional
+        The addresses that are let in; None for all.
+    require_called_ae : bool
+        Refuse callers that do not call us by our AE title.
+    max_associations : int
+        In all at a time; beyond that callers are told to come back later.
+    max_per_address : int
+        From one address at a time.
+    idle : float
+        Seconds without a request after which an association is ended.
+    """
+
+    calling_ae_titles: frozenset[str] | None = None
+    addresses: frozenset[str] | None = None
+    require_called_ae: bool = False
+    max_associations: int = 200
+    max_per_address: int = 100
+    idle: float = 300.0
+
+
+class _Entry(NamedTuple):
+    event_filter: EventFilter
+    handler: Handler
+    new_temp: Callable[[], TempFile]
+
+
+class Listener:
+    """Listens on the local node's port while at least one handler is registered.
+
+    Parameters
+    ----------
+    local : DcmNode
+        Host (the interface), AE title and port; port 0 lets the system choose one, see `port`.
+    bridge : Bridge
+    timeouts : Timeouts
+    policy : AccessPolicy, optional
+    private_classes : iterable of str
+        Storage SOP classes to accept beyond those of the standard.
+    tls : TlsConfig, optional
+    limits : Limits, optional
+    """
+
+    def __init__(
+        self,
+        local: DcmNode,
+        bridge: Bridge,
+        timeouts: Timeouts,
+        *,
+        policy: AccessPolicy | None = None,
+        private_classes: Iterable[str] = (),
+        tls: TlsConfig | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.local = local
+        self.port = local.port
+        self._timeouts = timeouts
+        self._policy = policy or AccessPolicy()
+        self._tls = tls
+        self._limits = limits or Limits()
+        self._supported = _supported(frozenset(private_classes))
+        self._service = StoreService(bridge, self._temp_maker, self._dispatch)
+        self._handlers: list[_Entry] = []
+        self._free = asyncio.Condition()
+        self._server: asyncio.Server | None = None
+        self._associations: set[Association] = set()
+        self._per_address: Counter[str] = Counter()
+
+    async def open(self) -> None:
+        """Begin to listen.
+
+        Raises
+        ------
+        ListenError
+            The port is taken, or it or the interface is not ours to take.
+        """
+        loop = asyncio.get_running_loop()
+        context = server_context(self._tls) if self._tls is not None else None
+        try:
+            self._server = await loop.create_server(
+                self._accepted, self.local.host, self.local.port, ssl=context, backlog=256
+            )
+        except OSError as error:
+            raise _listen_error(self.local, error) from error
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Stop listening, end what associations there are, and wait for the handlers."""
+        if self._server is not None:
+            self._server.close()
+        await self._service.settled()
+        for association in list(self._associations):
+            await association.abort()
+        await self._service.close()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    async def register(
+        self, handler: Handler, event_filter: EventFilter, new_temp: Callable[[], TempFile] | None = None
+    ) -> _Entry:
+        """Add a handler as soon as no other one collides with it.
+
+        Parameters
+        ----------
+        handler : callable
+        event_filter : EventFilter
+        new_temp : callable, optional
+            Makes the files for large instances that are for this handler, where it wants them.
+        """
+        entry = _Entry(event_filter, handler, new_temp or temp_file)
+        async with self._free:
+            await self._free.wait_for(lambda: not any(event_filter.collides(e.event_filter) for e in self._handlers))
+            self._handlers.append(entry)
+        return entry
+
+    async def unregister(self, entry: _Entry) -> None:
+        """Remove a handler."""
+        async with self._free:
+            self._handlers.remove(entry)
+            self._free.notify_all()
+
+    async def _dispatch(self, event: DicomEvent) -> int:
+        for entry in self._handlers:
+            if entry.event_filter.matches(event.type, event.calling_ae):
+                return await entry.handler(event)
+        if event.type is DicomOpType.ECHO:
+            return SUCCESS
+        return CLASS_NOT_SUPPORTED
+
+    def _temp_maker(self, association: Association) -> Callable[[], TempFile]:
+        for entry in self._handlers:
+            if entry.event_filter.matches(DicomOpType.STORE, association.calling_ae):
+                return entry.new_temp
+        return temp_file
+
+    # -- what associations ask of their owner --------------------------------------------------------------------------
+
+    def _accepted(self) -> Association:
+        return _Guest("caller", self._timeouts, self, self._limits, self._policy.idle)
+
+    def connected(self, association: Association) -> None:
+        """A connection was made; nothing has been said on it yet."""
+        self._associations.add(association)
+        self._per_address[association.address] += 1
+        association.wire.listen()
+        policy, address = self._policy, association.address
+        if policy.addresses is not None and address not in policy.addresses:
+            log.warning("%s is not an address that may call us", address)
+            association.refuse(_CALLING_UNKNOWN)
+        elif len(self._associations) > policy.max_associations or self._per_address[address] > policy.max_per_address:
+            log.warning("too many associations: %s is told to come back later", address)
+            association.refuse(_TOO_MANY)
+        else:
+            association.arm()
+
+    def association_requested(self, association: Association, request: AssociateRequest) -> None:
+        """Accept or reject (PS3.8 section 7.1.1)."""
+        policy = self._policy
+        name = safe_text(f"{request.calling_ae}@{association.address}", 60)
+        association.peer = name
+        if policy.calling_ae_titles is not None and request.calling_ae not in policy.calling_ae_titles:
+            log.warning("%s is not an AE title that may call us", name)
+            association.refuse(_CALLING_UNKNOWN)
+        elif policy.require_called_ae and request.called_ae != self.local.ae_title:
+            log.warning("%s called for %s, which is not us", name, safe_text(request.called_ae, 20))
+            association.refuse(_CALLED_UNKNOWN)
+        else:
+            contexts = accept_contexts(request.contexts, self._supported)
+            # A requestor that proposes to be an SCP as well learns that we only receive (PS3.7 annex D.3.3.4).
+            roles = {uid: (scu, False) for uid, (scu, scp) in request.roles.items() if scu}
+            accept = AssociateAccept(contexts, roles, self._limits.max_pdu)
+            association.answer(association.wire.accept(accept))
+
+    def request_received(self, association: Association, context_id: int, command: Command) -> DataSink | None:
+        """A DIMSE request has come."""
+        return self._service.request_received(association, context_id, command)
+
+    def association_closed(self, association: Association) -> None:
+        """Forget an association."""
+        if association in self._associations:
+            self._associations.discard(association)
+            self._per_address[association.address] -= 1
+            self._per_address += Counter()  # drops what is zero: callers from many addresses must not add up
+        self._service.association_closed(association)
+
+
+class SharedListener:
+    """The listener of an entity in one event loop: open while somebody uses it.
+
+    Parameters
+    ----------
+    make : callable
+        Makes a listener with a bridge.
+    """
+
+    def __init__(self, make: Callable[[Bridge], Listener]) -> None:
+        self._make = make
+        self._users = 0
+        self._lock = asyncio.Lock()
+        self._open: tuple[Bridge, Listener] | None = None
+
+    async def __aenter__(self) -> Listener:
+        async with self._lock:
+            if self._open is None:
+                bridge = Bridge()
+                await bridge.__aenter__()
+                listener = self._make(bridge)
+                try:
+                    await listener.open()
+                except BaseException:
+                    await bridge.__aexit__()
+                    raise
+                self._open = bridge, listener
+            self._users += 1
+            return self._open[1]
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        async with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._open is not None:
+                (bridge, listener), self._open = self._open, None
+                try:
+                    await listener.close()
+                finally:
+                    await bridge.__aexit__()
+
+
+def temp_file() -> TempFile:
+    """A file for a large instance where nobody says where it belongs."""
+    return TempFile.create(tempfile.gettempdir())
+
+
+class _Guest(Association):
+    """An association that was asked of us."""
+
+    _owner: Listener
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        peername = transport.get_extra_info("peername")
+        self.address = str(peername[0]) if peername else ""
+        self.peer = self.address
+        self._owner.connected(self)
+
+
+def _listen_error(local: DcmNode, error: OSError) -> ListenError:
+    where = f"{local.host} port {local.port}"
+    if error.errno == errno.EADDRINUSE:
+        return ListenError(
+            f"cannot listen on {where}: another program does", hint="stop it, or choose another port with --local"
+        )
+    if error.errno == errno.EACCES:
+        return ListenError(f"cannot listen on {where}: not permitted", hint="ports below 1024 need privileges")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ListenError(
+            f"cannot listen on {where}: {local.host} is not an address of this machine", hint="0.0.0.0 is all of them"
+        )
+    return ListenError(f"cannot listen on {where}: {error.strerror or error}")
+
+
+@lru_cache(maxsize=8)
+def _supported(private_classes: frozenset[str]) -> dict[str, frozenset[str]]:
+    """What a listener accepts: any storage class that is known or configured, in any transfer syntax.
+
+    Nothing is decoded, so what can be stored does not depend on the transfer syntax.
+    """
+    syntaxes = frozenset(STORAGE_SYNTAXES)
+    supported = dict.fromkeys((*storage_classes(), *private_classes), syntaxes)
+    supported[VERIFICATION] = frozenset({IMPLICIT_LE, *UNCOMPRESSED})
+    return supported

@@ -1,0 +1,261 @@
+"""DIMSE operations as a user (PS3.7 section 9.1) on an open association.
+
+Each is a coroutine or an asynchronous generator. One that is left before its final response, by an exception, by
+`break` or because the task is cancelled, sends a C-CANCEL, gives the peer a moment to agree, and aborts if it does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dcm.errors import NetworkError, NoContextError, OperationFailedError, ProtocolError
+from dcm.net._registry import VERIFICATION, class_name, status_text
+from dcm.net.wire import Command, CommandField, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from dcm._bridge import Bridge
+    from dcm.instance import Instance
+    from dcm.net._association import Association, Exchange
+    from dcm.net.wire import Context
+
+__all__ = ["SubOperations", "context_for", "echo", "find", "get", "is_pending", "move", "store"]
+
+# C-CANCEL, then release or abort: all of it within two seconds.
+_CANCEL_WITHIN = 0.8
+_CHUNK = 1 << 20
+
+
+def is_pending(status: int | None) -> bool:
+    """Whether a status says that more is to come (PS3.4 section C.4.1.1.4)."""
+    return status in (0xFF00, 0xFF01)
+
+
+@dataclass(frozen=True)
+class SubOperations:
+    """One C-GET or C-MOVE response (PS3.4 sections C.4.2 and C.4.3); a count is None where the peer gave none."""
+
+    status: int
+    remaining: int | None
+    completed: int | None
+    failed: int | None
+    warning: int | None
+    comment: str
+    identifier: bytes | None
+    transfer_syntax: str
+
+    @property
+    def pending(self) -> bool:
+        """Whether more is to come."""
+        return is_pending(self.status)
+
+
+def context_for(association: Association, sop_class: str, transfer_syntax: str = "") -> Context:
+    """An accepted presentation context.
+
+    Raises
+    ------
+    NoContextError
+        The peer accepted none for this SOP class, or none with this transfer syntax.
+    """
+    association.check()
+    for context in association.wire.contexts.values():
+        if context.abstract_syntax == sop_class and transfer_syntax in ("", context.transfer_syntax):
+            return context
+    syntax = f" in {class_name(transfer_syntax)}" if transfer_syntax else ""
+    raise NoContextError(
+        f"{association.peer} accepted no presentation context for {class_name(sop_class)}{syntax}",
+        peer=association.peer,
+        hint="it does not offer that service, or not to us",
+    )
+
+
+async def _responses(
+    association: Association, exchange: Exchange
+) -> AsyncGenerator[tuple[Command, bytes | None], None]:
+    """Yield the responses to a request that can be cancelled, the final one included."""
+    try:
+        while True:
+            response, identifier = await exchange.next()
+            yield response, identifier
+            if not is_pending(response.status):
+                return
+    finally:
+        if not exchange.finished and association.usable:
+            association.cancel(exchange)
+            try:
+                await asyncio.wait_for(_drain(exchange), _CANCEL_WITHIN)
+            except (asyncio.TimeoutError, NetworkError):
+                await association.abort()
+            except asyncio.CancelledError:
+                await association.abort()
+                raise
+
+
+async def _drain(exchange: Exchange) -> None:
+    while is_pending((await exchange.next())[0].status):
+        pass
+
+
+def _status(association: Association, response: Command) -> int:
+    if response.status is None:
+        association.fail(ProtocolError(f"{association.peer} answered without a status (PS3.7 section 9.3)"))
+        association.check()
+    return response.status or 0
+
+
+async def echo(association: Association) -> int:
+    """C-ECHO (PS3.7 section 9.1.5): returns the status."""
+    context = context_for(association, VERIFICATION)
+    exchange = association.start(context.id, Command(CommandField.C_ECHO_RQ, affected_class=VERIFICATION))
+    response, _ = await exchange.next()
+    return _status(association, response)
+
+
+async def find(
+    association: Association, sop_class: str, identifier: bytes
+) -> AsyncGenerator[tuple[int, bytes | None], None]:
+    """C-FIND (PS3.7 section 9.1.2).
+
+    Parameters
+    ----------
+    association : Association
+    sop_class : str
+        The information model.
+    identifier : bytes
+        Encoded in the transfer syntax of the accepted context.
+
+    Yields
+    ------
+    int, bytes or None
+        Status and identifier of each response, the final one included, whatever it says.
+    """
+    context = context_for(association, sop_class)
+    command = Command(CommandField.C_FIND_RQ, affected_class=sop_class, priority=Priority.MEDIUM, has_data=True)
+    exchange = association.start(context.id, command, identifier)
+    async with contextlib.aclosing(_responses(association, exchange)) as responses:
+        async for response, data in responses:
+            yield _status(association, response), data
+
+
+def get(association: Association, sop_class: str, identifier: bytes) -> AsyncGenerator[SubOperations, None]:
+    """C-GET (PS3.7 section 9.1.3): the instances come to the association's owner.
+
+    Yields
+    ------
+    SubOperations
+        Each response, the final one included, whatever it says.
+    """
+    command = Command(CommandField.C_GET_RQ, affected_class=sop_class, priority=Priority.MEDIUM, has_data=True)
+    return _sub_operations(association, command, identifier)
+
+
+def move(
+    association: Association, sop_class: str, identifier: bytes, destination: str
+) -> AsyncGenerator[SubOperations, None]:
+    """C-MOVE (PS3.7 section 9.1.4): the instances go to the AE title `destination`, as the peer knows it.
+
+    Yields
+    ------
+    SubOperations
+        Each response, the final one included, whatever it says.
+    """
+    command = Command(CommandField.C_MOVE_RQ, affected_class=sop_class, priority=Priority.MEDIUM, has_data=True)
+    command.move_destination = destination
+    return _sub_operations(association, command, identifier)
+
+
+async def _sub_operations(
+    association: Association, command: Command, identifier: bytes
+) -> AsyncGenerator[SubOperations, None]:
+    context = context_for(association, command.affected_class or "")
+    exchange = association.start(context.id, command, identifier)
+    async with contextlib.aclosing(_responses(association, exchange)) as responses:
+        async for response, data in responses:
+            yield SubOperations(
+                _status(association, response),
+                response.remaining,
+                response.completed,
+                response.failed,
+                response.warning,
+                response.error_comment or "",
+                data,
+                context.transfer_syntax,
+            )
+
+
+async def store(association: Association, instance: Instance, bridge: Bridge) -> int:
+    """C-STORE (PS3.7 section 9.1.1), the data set as it is, never decoded.
+
+    Parameters
+    ----------
+    association : Association
+    instance : Instance
+    bridge : Bridge
+        Files are read in its threads.
+
+    Returns
+    -------
+    int
+        The status.
+
+    Raises
+    ------
+    NoContextError
+        The peer does not take this SOP class, or not in this transfer syntax.
+    NetworkError
+        The association failed.
+    OSError
+        The file of the instance cannot be read; the association is aborted if part of it had been sent.
+    """
+    context = context_for(association, instance.sop_class_uid, instance.transfer_syntax_uid)
+    command = Command(
+        CommandField.C_STORE_RQ,
+        affected_class=instance.sop_class_uid,
+        affected_instance=instance.sop_instance_uid,
+        priority=Priority.MEDIUM,
+        has_data=True,
+    )
+    size = instance.size
+    # Read before anything is said: a file that cannot be read then costs one instance, not the association.
+    chunk = await _read(instance, bridge, 0, min(size, _CHUNK))
+    whole = len(chunk) == size
+    exchange = association.start(context.id, command, chunk if whole else None)
+    if not whole:
+        try:
+            await association.send_data(context.id, chunk, last=False)
+            sent = len(chunk)
+            while sent < size:
+                chunk = await _read(instance, bridge, sent, min(size - sent, _CHUNK))
+                sent += len(chunk)
+                await association.send_data(context.id, chunk, last=sent == size)
+        except OSError:
+            # Half of a data set has left, and there is no way to take it back but to end the association.
+            await association.abort()
+            raise
+    await association.drained()
+    response, _ = await exchange.next()
+    return _status(association, response)
+
+
+async def _read(instance: Instance, bridge: Bridge, offset: int, n: int) -> bytes | bytearray | memoryview:
+    if instance.in_memory:
+        return instance.read(offset, n)
+    chunk = await bridge.run(instance.read, offset, n, cost=n)
+    if len(chunk) != n:
+        raise OSError(f"{instance.path} is shorter than it was")
+    return chunk
+
+
+def failure(operation: str, association: Association, status: int, comment: str = "") -> OperationFailedError:
+    """The error for a failure status."""
+    said = f" ({comment})" if comment else ""
+    return OperationFailedError(
+        f"{association.peer} failed the {operation}: {status_text(operation, status)}{said}",
+        peer=association.peer,
+        status=status,
+    )

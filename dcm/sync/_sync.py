@@ -1,0 +1,161 @@
+"""The whole way: ask the sources what there is, fetch it, store it at every destination."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dcm.errors import NetworkError, UsageError
+from dcm.report import QueryReport, TransferReport
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from dcm.instance import Instance
+    from dcm.levels import QueryLevel
+    from dcm.query import QueryResult
+    from dcm.store.base import DataRepo, DataSink
+
+__all__ = ["sync"]
+
+
+async def sync(
+    sources: DataRepo[Any] | Sequence[DataRepo[Any]],
+    dests: DataSink | Sequence[DataSink],
+    query: Dataset | None = None,
+    query_res: QueryResult | None = None,
+    dry_run: bool = False,
+    *,
+    level: QueryLevel | None = None,
+    keep_errors: bool = False,
+    report: TransferReport | None = None,
+) -> TransferReport:
+    """Copy what sources have to destinations, and make sure of it instance by instance.
+
+    Parameters
+    ----------
+    sources : DataRepo or sequence of DataRepo
+        One that cannot be reached does not keep the others from being copied.
+    dests : DataSink or sequence of DataSink
+        Each gets every instance, which is fetched once.
+    query : Dataset, optional
+        What to copy; everything where neither it nor `query_res` is given.
+    query_res : QueryResult, optional
+        What to copy, as an earlier query has found it; with `query`, what of it matches.
+    dry_run : bool
+        Only find out what there is to copy: the report then says what would be asked for.
+    level : QueryLevel, optional
+        The level of the query, see `LocalEntity.query`.
+    keep_errors : bool
+        Also store duplicates, and instances that are unexpected or contradict what the source said of them.
+    report : TransferReport, optional
+        Learns what became of each instance while that goes on, and is what is returned. With one, nothing is raised
+        for what goes wrong at a source.
+
+    Returns
+    -------
+    TransferReport
+
+    Raises
+    ------
+    UsageError
+        No source or no destination.
+    UsageError, StoreError
+        Nothing can be stored at a destination: nothing has moved.
+    NetworkError
+        Without a report: nothing could be done.
+    PartialError
+        Without a report: some instances failed, are missing or conflict.
+    """
+    all_sources = [*sources] if isinstance(sources, Sequence) else [sources]
+    all_dests = [*dests] if isinstance(dests, Sequence) else [dests]
+    if not all_sources or not all_dests:
+        raise UsageError(f"no {'destination' if all_sources else 'source'} to sync")
+    own = report if report is not None else TransferReport()
+    names = _names(all_dests)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            if dry_run:
+                queues = []
+            else:
+                queues = [
+                    await stack.enter_async_context(dest.send(own, dest=name))
+                    for dest, name in zip(all_dests, names, strict=True)
+                ]
+
+            async def deliver(instance: Instance) -> bool:
+                places = await asyncio.gather(*(queue.place(instance) for queue in queues))
+                return all(places)
+
+            for source in all_sources:
+                try:
+                    found = await _find(source, query, query_res, level, own)
+                    if dry_run:
+                        await _list(source, found, own, names)
+                    elif len(found):
+                        new_temp = all_dests[0].new_temp
+                        await source.fetch(found, deliver, own, dests=names, keep_errors=keep_errors, new_temp=new_temp)
+                except NetworkError as error:  # noqa: PERF203
+                    own.error(str(source), str(error))
+    except asyncio.CancelledError:
+        own.interrupted = True
+        raise
+    finally:
+        if not dry_run:
+            own.finish()
+    if report is None:
+        own.raise_failures()
+    return own
+
+
+def _names(dests: Sequence[DataSink]) -> list[str]:
+    """What the report calls the destinations; the only one needs no name."""
+    if len(dests) == 1:
+        return [""]
+    names = [str(dest) for dest in dests]
+    if len(set(names)) < len(names):
+        raise UsageError("a destination is named twice")
+    return names
+
+
+async def _find(
+    source: DataRepo[Any],
+    query: Dataset | None,
+    query_res: QueryResult | None,
+    level: QueryLevel | None,
+    report: TransferReport,
+) -> QueryResult:
+    """What of a source is asked for."""
+    if query_res is not None and query is None and level is None:
+        found = query_res
+    else:
+        report.progress.phase(f"querying {source}")
+        queried = QueryReport()
+        found = await source.query(level, query, query_res, queried)
+        for text in queried.warnings:
+            report.doubt(text)
+        for problem in queried.problems:
+            if problem.kind == "refused":
+                report.error(str(source), problem.message, problem.status)
+    n_instances = found.n_instances()
+    if n_instances:
+        report.announce(n_instances)
+    report.progress.phase(f"fetching from {source}")
+    return found
+
+
+async def _list(source: DataRepo[Any], found: QueryResult, report: TransferReport, names: Sequence[str]) -> None:
+    """Say which instances a sync would ask for."""
+    from dcm.levels import QueryLevel
+
+    images = found
+    if found.level is not QueryLevel.IMAGE and len(found):
+        queried = QueryReport()
+        images = await source.query(QueryLevel.IMAGE, None, found, queried)
+        for text in queried.warnings:
+            report.doubt(text)
+    for record in images.records():
+        for name in names:
+            report.expect([record.text(QueryLevel.IMAGE.uid_tag)], record.text(QueryLevel.SERIES.uid_tag), name)
