@@ -71,16 +71,22 @@ class Described(Hierarchy):
         """
         info: dict[str, Any] = {}
         if node is not None:
-            self._find(node)
-            sample = self._store.sample(node.level, node.uid)
-            for tag, vr, value in sample.elements():
+            for tag, vr, value in self.sample(node).elements():
                 if describes(tag, node.level, self.level):
                     info[keyword_of(tag)] = plain_value(vr, value)
         if counts:
-            for level in QueryLevel:
-                if node is None or level > node.level:
-                    info[_COUNT_NAMES[level]] = self.get_count(level, node)
+            info.update(self.node_counts(node))
         return info
+
+    def node_counts(self, node: DataNode | None = None) -> dict[str, int | None]:
+        """The counts of `node_info` alone."""
+        finer = [level for level in QueryLevel if node is None or level > node.level]
+        return {_COUNT_NAMES[level]: self.get_count(level, node) for level in finer}
+
+    def sample(self, node: DataNode) -> Attributes:
+        """The first data set at or below a node, which has the attributes of the node; KeyError where there is none."""
+        self._find(node)
+        return self._store.sample(node.level, node.uid)
 
     def path_info(self, path: DataPath) -> dict[str, Any]:
         """What `node_info` says of each node along a path, the counts being those of its end; KeyError as there."""

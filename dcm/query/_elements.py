@@ -127,9 +127,12 @@ def kept_of(data_set: Dataset) -> Attributes:
 @functools.lru_cache(maxsize=4096)
 def keyword_of(tag: int) -> str:
     """The keyword of an attribute, or ``(gggg,eeee)`` where it has none."""
-    from pydicom.datadict import keyword_for_tag
+    from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
-    return keyword_for_tag(tag) or f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
+    keyword = keyword_for_tag(tag)
+    if keyword and tag_for_keyword(keyword) == tag:  # not so for repeating groups
+        return keyword
+    return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
 
 
 def tag_of(keyword: str) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dcm.attrs import Attributes
+from dcm.errors import InvalidDicomError
 from dcm.levels import QueryLevel
 from dcm.query import _algebra
 from dcm.query._described import Described
@@ -106,10 +107,11 @@ class QueryResult(Described):
         InvalidDicomError
             An identifier is missing.
         """
-        uids = self._store.identify(_record(data_set))
-        if not self._store.has_path(uids):
-            raise KeyError(uids[-1])
-        self._store.remove(uids[-1])
+        record = _record(data_set)
+        uid = self._store.identify(record)[-1]
+        if not self._store.holds(record):
+            raise KeyError(uid)
+        self._store.remove(uid)
 
     def __delitem__(self, uid: str) -> None:
         self._store.remove(uid)
@@ -124,7 +126,7 @@ class QueryResult(Described):
     def __contains__(self, item: object) -> bool:
         """Whether there is such a data set (Dataset or Attributes), unique key (str), `DataNode` or `DataPath`.
 
-        What is below another parent here is not the same, and so not in here.
+        What is below another parent here is not the same, and so not in here; nor is a data set without identifiers.
         """
         if isinstance(item, str):
             return item in self._store.leaves
@@ -132,7 +134,14 @@ class QueryResult(Described):
             return item.level <= self.level and self._store.has(item.level, item.uid)
         if isinstance(item, DataPath):
             return self._store.has_path(item.uids)
-        return self._store.has_path(self._store.identify(_record(item)))  # type: ignore[arg-type]
+        from pydicom import Dataset
+
+        if not isinstance(item, (Attributes, Dataset)):
+            return False
+        try:
+            return self._store.holds(_record(item))
+        except InvalidDicomError:
+            return False
 
     def __iter__(self) -> Iterator[Dataset]:
         return (record.to_dataset() for record in self._store.leaves.values())

@@ -90,6 +90,20 @@ class Storage:
             return False
         return self.path(level, uids[-1]) == uids
 
+    def holds(self, record: Attributes) -> bool:
+        """Whether a record with these identifiers is there; an absent PatientID fits any.
+
+        Raises
+        ------
+        InvalidDicomError
+            See `identify`.
+        """
+        uids = self.identify(record, nameless=True)
+        if uids[-1] not in self.leaves:
+            return False
+        path = self.path(self.level, uids[-1])
+        return path == uids or (self.level > 0 and path[1:] == uids[1:] and not (path[0] and uids[0]))
+
     def below(self, level: int, uid: str) -> Iterator[str]:
         """The unique keys of the records below a node, in order, or of the record that it is."""
         if level == self.level:

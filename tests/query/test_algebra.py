@@ -86,6 +86,8 @@ def test_with_itself(numbers: Numbers, level: QueryLevel) -> None:
         assert not qr - qr
         assert not qr ^ qr
         assert qr.equivalent(qr.copy())
+        qr |= qr
+        assert set(qr.uids()) == nodes(numbers, level)
         qr -= qr
         assert not qr
 

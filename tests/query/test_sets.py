@@ -138,6 +138,8 @@ def test_membership() -> None:
     assert DataPath(SERIES, ("P0", "1.1.0", "1.2.0")) in qr
     assert DataPath(SERIES, ("P0", "1.1.1", "1.2.0")) not in qr
     assert DataPath(IMAGE, uids_of(0)) not in qr
+    assert image(0).without([0x0020000E]) not in qr
+    assert 5 not in qr
     elsewhere = image(0).replace([(0x0020000D, "UI", "9.9")])
     assert elsewhere not in qr
     with pytest.raises(KeyError):
@@ -238,6 +240,10 @@ def test_a_patient_may_have_no_id(level: QueryLevel) -> None:
     assert list(qr.patients()) == ["", "P2"]
     assert list(qr.studies("")) == ["1.1.0", "1.1.2"]
     assert nameless(0) in qr
+    assert image(0) in qr  # add would find it there, too
+    assert nameless(20) in qr
+    qr.remove(nameless(20))
+    assert list(qr.patients()) == [""]
     assert qr.reduced(PATIENT).n_studies(DataNode(PATIENT, "")) == 2
     assert QueryResult.from_json(qr.reduced(PATIENT).to_json()) == qr.reduced(PATIENT)
     check_consistent(qr)

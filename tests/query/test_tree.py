@@ -246,5 +246,8 @@ def test_rows() -> None:
     )
     assert list(qr.rows()) == [("20200101", "", "P", "1", "10"), ("20200101", "CT\\MR", "P", "2", "")]
     assert list(qr.rows(["PatientID", "(0020,000d)"])) == [("P", "1"), ("P", "2")]
+    overlay = studies(study("1").replace([(0x60000010, "US", 1), (0x60020010, "US", 2)]))
+    assert overlay.columns()[-2:] == ("(6000,0010)", "(6002,0010)")
+    assert next(overlay.rows())[-2:] == ("1", "2")
     with pytest.raises(QueryError, match="unknown keyword 'Nonsense'"):
         qr.rows(["Nonsense"])
