@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import linecache
 import logging
 import os
 import sys
@@ -68,12 +69,12 @@ class BlockingCalls:
 
 
 def _frame_in_package(frame: FrameType | None) -> FrameType | None:
-    """The innermost frame of dcm; None where a test is nearer, or where a module is being imported."""
+    """The innermost frame of dcm; None where a test is nearer, a module is being imported, or a traceback is made."""
     while frame is not None:
         name = frame.f_code.co_filename
         if name.startswith(PACKAGE_DIR):
             return frame
-        if name.startswith((TESTS_DIR, "<frozen importlib")):
-            return None
+        if name == linecache.__file__ or name.startswith((TESTS_DIR, "<frozen importlib")):
+            return None  # asyncio's debug mode keeps where each task was made, with its source lines
         frame = frame.f_back
     return None
