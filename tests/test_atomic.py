@@ -48,8 +48,9 @@ def _raises(number: int) -> Callable[..., NoReturn]:
     return fail
 
 
-def _open_fds() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def _open_files(root: Path) -> list[str]:
+    links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    return [str(link.readlink()) for link in links if link.is_symlink() and str(root) in str(link.readlink())]
 
 
 def test_publish_gives_the_bytes_a_name(kind: str, tmp_path: Path, dir_fd: int) -> None:
@@ -145,7 +146,7 @@ def test_one_file_gets_one_name(kind: str, tmp_path: Path, dir_fd: int) -> None:
 
 @pytest.mark.parametrize("forgotten", [False, True])
 def test_discard_and_garbage_collection_leave_nothing(kind: str, tmp_path: Path, dir_fd: int, forgotten: bool) -> None:
-    fds = _open_fds()
+    fds = _open_files(tmp_path)
     temp = TempFile.create(dir_fd)
     temp.write(b"x" * 1000)
     if forgotten:
@@ -156,18 +157,18 @@ def test_discard_and_garbage_collection_leave_nothing(kind: str, tmp_path: Path,
         temp.discard()
         assert temp.fd == -1
     assert list(tmp_path.iterdir()) == []
-    assert _open_fds() == fds
+    assert _open_files(tmp_path) == fds
 
 
 def test_publish_leaks_no_descriptor(kind: str, tmp_path: Path, dir_fd: int) -> None:
-    fds = _open_fds()
+    fds = _open_files(tmp_path)
     for replace in (False, True):
         temp = TempFile.create(dir_fd)
         temp.publish(dir_fd, f"x{replace}", replace=replace)
         temp.discard()
     with pytest.raises(FileNotFoundError):
         TempFile.create(tmp_path / "nowhere")
-    assert _open_fds() == fds
+    assert _open_files(tmp_path) == fds
 
 
 @pytest.mark.skipif(not _atomic._O_TMPFILE, reason="no O_TMPFILE on this system")

@@ -190,6 +190,9 @@ class Placing:
                 header = peek_file(fd)
             except InvalidDicomError:
                 return _Found.NOT_DICOM
+            except StoreError as exc:
+                # It names a descriptor; the caller knows the path.
+                raise (exc.__cause__ if isinstance(exc.__cause__, OSError) else exc) from None
             if (
                 header.transfer_syntax_uid == self._instance.transfer_syntax_uid
                 and status.st_size - header.data_offset == self._instance.size

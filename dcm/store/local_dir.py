@@ -232,7 +232,7 @@ class LocalDir:
         tags = self.out_fmt.tags | QUERY_TAGS
         if instance.temp is not None:
             return peek_file(instance.temp.fd, tags)
-        if instance.path is not None:
+        if instance.path is not None and not instance.in_memory:
             return peek_file(instance.path, tags)
         return peek(instance.read(0, instance.size), instance.transfer_syntax_uid, tags)
 

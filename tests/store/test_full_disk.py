@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -126,7 +126,7 @@ def test_a_directory_that_vanishes_in_between(tmp_path: Path, monkeypatch: pytes
     real_link = os.link
     vanish = [True]
 
-    def link(source: str, name: str, **kwargs: int) -> None:
+    def link(source: str, name: str, **kwargs: Any) -> None:
         if vanish:
             vanish.clear()
             (tmp_path / "Vamp001").rmdir()

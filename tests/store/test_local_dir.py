@@ -209,6 +209,13 @@ def test_a_truncated_file_is_no_reason_to_skip(tmp_path: Path) -> None:
         assert data_set_of(stored.path) == encode(pixels=b"x" * 5000)
 
 
+def test_a_longer_file_is_not_the_same(tmp_path: Path) -> None:
+    directory = LocalDir(tmp_path, out_fmt=FLAT)
+    path = directory.store(make()).path
+    path.write_bytes(path.read_bytes() + b"\0\0")
+    assert directory.store(make()).outcome is Outcome.CONFLICT
+
+
 def test_the_same_bytes_in_another_syntax_are_not_the_same(tmp_path: Path) -> None:
     directory = LocalDir(tmp_path, out_fmt="x")
     first = make()

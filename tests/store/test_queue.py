@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
 
 from dcm.errors import PartialError, StoreError, UsageError
 from dcm.instance import Instance
 from dcm.report import Outcome, TransferReport
 from dcm.store.local_dir import LocalDir, Stored
-from tests.store.instances import CT, EXPLICIT_LE, data_set_of, encode, files, make, write_file
+from tests.store.instances import CT, data_set_of, encode, files, make, write_file
 
 FLAT = "{PatientID}/{SOPInstanceUID}"
 
@@ -27,7 +28,7 @@ def data_set(uid: str) -> Dataset:
     ds.PatientID = "Vamp001"
     ds.SeriesInstanceUID = "1.2.3.9"
     ds.ensure_file_meta()
-    ds.file_meta.TransferSyntaxUID = EXPLICIT_LE
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return ds
 
 
