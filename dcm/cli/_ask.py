@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from dcm.errors import InconsistentDataError, NetworkError, OperationFailedError
 from dcm.levels import QueryLevel
+from dcm.net._keys import level_of
 from dcm.query import QueryResult
 from dcm.report import QueryReport
 
@@ -81,7 +82,8 @@ async def _merge_all(tasks: Sequence[asyncio.Future[_Answer]]) -> _Answer:
     report = QueryReport()
     for number, task in enumerate(tasks, 1):
         try:
-            result, one = await task
+            await asyncio.wait([task])  # and not the task itself: cancelling this is to cancel all of them at once
+            result, one = task.result()
         except NetworkError as exc:
             hopeless = not isinstance(exc, OperationFailedError)
             if len(tasks) == 1 or (hopeless and merged is None):
@@ -119,7 +121,5 @@ def _merge_into(merged: QueryResult, result: QueryResult, report: QueryReport) -
 
 def common_level(queries: Sequence[Dataset]) -> QueryLevel | None:
     """The finest level that any of the queries has a key of; None where none of them has a key of any."""
-    from dcm.net._keys import level_of
-
     levels = [level_of(int(element.tag)) for query in queries for element in query]
     return max((level for level in levels if level is not None), default=None)

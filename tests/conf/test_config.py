@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import dcm
 from dcm.conf import DcmConfig, LocalDirSettings, Overrides
 from dcm.conf._guess import Guess, guess
 from dcm.errors import ConfigError, NodeSyntaxError, TemplateError, UsageError
@@ -217,5 +218,11 @@ def test_configuring_needs_neither_pydicom_nor_the_network(conf_path: Path) -> N
         "import sys; from dcm.conf import DcmConfig; DcmConfig(sys.argv[1]).remote_node('mypacs');"
         "print([m for m in ('pydicom', 'pynetdicom', 'numpy', 'dcm.net') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(conf_path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(conf_path)],
+        cwd=Path(dcm.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "[]"

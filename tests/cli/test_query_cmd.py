@@ -1,0 +1,167 @@
+"""``dcm query``, with real peers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from dcm.query import QueryLevel, QueryResult
+from tests import data
+from tests.cli.runner import run_dcm, run_on_terminal
+from tests.peers.dcmtk import DcmtkQrscp
+from tests.peers.fixtures import Archive
+from tests.peers.process import HOST
+from tests.peers.proxy import Fault, FaultProxy
+
+NIGHT = ("StudyDate=20201031",)
+
+
+def node(archive: Archive) -> str:
+    return f"{HOST}:{archive.ae_title}:{archive.port}"
+
+
+def query(archive: Archive, *args: str | Path, stdin: bytes | None = None) -> QueryResult:
+    done = run_dcm("query", node(archive), *args, stdin=stdin)
+    assert (done.returncode, done.stderr) == (0, "")
+    return QueryResult.from_json(done.stdout)
+
+
+def studies_of(samples: Sequence[data.Sample], *patients: str) -> set[str]:
+    return {sample.study_uid for sample in samples if sample.patient_id in patients}
+
+
+def test_into_a_pipe_comes_json_that_can_be_read_back(archive: Archive, samples: list[data.Sample]) -> None:
+    result = query(archive, *NIGHT)
+    assert result.level is QueryLevel.STUDY
+    assert set(result.uids()) == studies_of(samples, "Vamp001", "Vamp002")
+    assert "Dracula^Count" in {str(data_set.PatientName) for data_set in result}
+
+
+@pytest.mark.parametrize(
+    ("keys", "patients"),
+    [
+        (["PatientID=Vamp002"], ["Vamp002"]),
+        (["(0010,0020)=Vamp00?", *NIGHT], ["Vamp001", "Vamp002"]),
+        (["PatientName=Dracula*"], ["Vamp001"]),
+        (["StudyDate=20201101-"], ["Vamp003"]),
+        (["--since", "2020-11-02", "--before", "2020-11-03"], ["Vamp003"]),
+        (["--before", "2 Nov 2020"], ["Vamp001", "Vamp002"]),
+        (["PatientID=Vamp001\\Vamp003", "-y"], []),
+    ],
+)
+def test_keys_and_dates_choose(
+    dcmtk_archive: DcmtkQrscp, samples: list[data.Sample], keys: list[str], patients: list[str]
+) -> None:
+    assert set(query(dcmtk_archive, "--level", "study", *keys).uids()) == studies_of(samples, *patients)
+
+
+@pytest.mark.parametrize(
+    ("level", "attribute"), [("series", "series_uid"), ("image", "sop_instance_uid"), ("instance", "sop_instance_uid")]
+)
+def test_the_level(archive: Archive, samples: list[data.Sample], level: str, attribute: str) -> None:
+    result = query(archive, "PatientID=Vamp001", "--level", level)
+    assert set(result.uids()) == {getattr(sample, attribute) for sample in samples if sample.patient_id == "Vamp001"}
+
+
+def test_on_a_terminal_comes_a_tree(dcmtk_archive: DcmtkQrscp) -> None:
+    code, shown = run_on_terminal("query", node(dcmtk_archive), "PatientID=Vamp001", "StudyDate=")
+    assert code == 0
+    lines = shown.splitlines()
+    assert lines[0].startswith("1 patients | 2 studies")
+    assert lines[1].startswith("└── ID: Vamp001 | Name: Dracula^Count | 2 studies")
+    assert "\x1b" not in shown
+
+
+def test_csv_and_json_lines(archive: Archive) -> None:
+    done = run_dcm("query", node(archive), "StudyDate=20201102", "--out-format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(row["PatientID"], row["PatientName"], row["StudyDate"]) for row in rows] == [
+        ("Vamp003", "Müller^Jürgen", "20201102")
+    ]
+    done = run_dcm("query", node(archive), "StudyDate=20201102", "--out-format", "ndjson")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["PatientName"] for line in lines] == ["Müller^Jürgen"]
+
+
+def test_what_is_piped_in_is_refined(dcmtk_archive: DcmtkQrscp, samples: list[data.Sample], tmp_path: Path) -> None:
+    found = run_dcm("query", node(dcmtk_archive), "PatientID=Vamp001").stdout
+    mr_series = {sample.series_uid for sample in samples if sample.sop_class_uid.endswith(".4")}
+    expected = mr_series & {sample.series_uid for sample in samples if sample.patient_id == "Vamp001"}
+    assert set(query(dcmtk_archive, "Modality=MR", stdin=found.encode()).uids()) == expected
+    path = tmp_path / "found.json"
+    path.write_text(found)
+    assert set(query(dcmtk_archive, "Modality=MR", "--query-res", path).uids()) == expected
+    assert query(dcmtk_archive, "--query-res", path) == QueryResult.from_json(found)
+
+
+def test_each_row_of_a_table_is_asked(dcmtk_archive: DcmtkQrscp, samples: list[data.Sample], tmp_path: Path) -> None:
+    table = tmp_path / "cohort.csv"
+    table.write_text("PatientID,StudyDate\nVamp001,20201031\nVamp003,\nnobody,\n")
+    assert set(query(dcmtk_archive, "--batch-csv", table).uids()) == studies_of(samples, "Vamp001", "Vamp003")
+    result = query(dcmtk_archive, "--batch-csv", table, "Modality=MR")
+    assert result.level is QueryLevel.SERIES
+    assert {data_set.Modality for data_set in result} == {"MR"}
+
+
+def test_a_query_for_everything_is_refused_where_nobody_can_be_asked(dcmtk_archive: DcmtkQrscp) -> None:
+    for keys in ([], ["PatientID="], ["PatientName=*"]):
+        done = run_dcm("query", node(dcmtk_archive), *keys)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "for everything that it has" in done.stderr
+        assert "-y" in done.stderr
+
+
+def test_a_query_for_everything_is_asked_about(dcmtk_archive: DcmtkQrscp, samples: list[data.Sample]) -> None:
+    code, shown = run_on_terminal("query", node(dcmtk_archive), answer="n\n")
+    assert code == 1
+    assert "asks" in shown
+    assert "for everything that it has. Go on? [y/N]" in shown
+    assert "patients" not in shown
+    code, shown = run_on_terminal("query", node(dcmtk_archive), answer="y\n")
+    assert code == 0
+    assert "3 patients | 4 studies" in shown
+    assert set(query(dcmtk_archive, "-y").uids()) == {sample.study_uid for sample in samples}
+
+
+@pytest.mark.parametrize(
+    ("args", "message", "hint"),
+    [
+        (["PatientNam=x"], "there is no attribute 'PatientNam'", "did you mean PatientName?"),
+        (["StudyDate=2020-10-31"], "a date is YYYYMMDD", "did you mean StudyDate=20201031?"),
+        (["StudyDate=20201031", "--since", "yesterday"], "a StudyDate, and --since", "keep one"),
+        (["--since", "yesteryear"], "'yesteryear' is no date", ""),
+        (["--batch-csv", "none.csv"], "cannot read none.csv", ""),
+        (["--query-res", "none.json"], "cannot read none.json", ""),
+        (["--local", "nobody", "PatientID=1"], "no local node called 'nobody'", ""),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_anything_is_sent(
+    args: list[str], message: str, hint: str, free_port: int
+) -> None:
+    done = run_dcm("query", f"{HOST}:NOBODY:{free_port}", *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert hint in done.stderr
+    assert done.stderr.startswith("Error: ")
+
+
+def test_nothing_can_be_done(dcmtk_archive: DcmtkQrscp, free_port: int) -> None:
+    done = run_dcm("query", f"{HOST}:NOBODY:{free_port}", "PatientID=1")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.startswith("Error: ")
+    assert f"{HOST}:NOBODY:{free_port}" in done.stderr
+    assert "Traceback" not in done.stderr
+    with FaultProxy(dcmtk_archive.port, to_client=Fault(cut_at=400)) as proxy:
+        done = run_dcm("query", f"{HOST}:{dcmtk_archive.ae_title}:{proxy.port}", "PatientID=Vamp001")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert str(proxy.port) in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_found_is_a_result(dcmtk_archive: DcmtkQrscp) -> None:
+    assert len(query(dcmtk_archive, "PatientID=nobody")) == 0
