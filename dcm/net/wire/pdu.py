@@ -59,6 +59,7 @@ INVALID_VALUE = 6
 _PDATA_HEADER = struct.Struct(">BxIIBB")
 # What a peer that sets no limit gets from us: large enough to cost nothing, small enough to keep memory flat.
 _UNLIMITED = 1 << 18
+_WORTH_A_SLICE = 512
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def fragment_size(peer_max_pdu: int) -> int:
     return size & ~1 if size > 1 else 1
 
 
-def frame(context_id: int, data: Buffer, *, command: bool, last: bool, size: int) -> Iterator[Buffer]:
+def frame(context_id: int, data: Buffer, *, command: bool, last: bool, size: int) -> list[Buffer]:
     """Cut part of a message into P-DATA-TF PDUs with one PDV each (PS3.8 section 9.3.5, annex E).
 
     Parameters
@@ -169,7 +170,7 @@ def frame(context_id: int, data: Buffer, *, command: bool, last: bool, size: int
     context_id : int
         The presentation context.
     data : bytes-like
-        A command set, or (part of) a data set; never copied.
+        A command set, or (part of) a data set.
     command : bool
         True for a command set.
     last : bool
@@ -177,12 +178,22 @@ def frame(context_id: int, data: Buffer, *, command: bool, last: bool, size: int
     size : int
         The most bytes in one fragment, from `fragment_size`.
 
-    Yields
-    ------
-    bytes-like
-        Headers and slices of `data` in turn, to be written one after the other.
+    Returns
+    -------
+    list of bytes-like
+        To be written one after the other: headers, and slices of `data` that are not copies unless they are tiny.
     """
-    control = COMMAND_BIT if command else 0
+    pieces = _pieces(context_id, data, COMMAND_BIT if command else 0, last, size)
+    if size >= _WORTH_A_SLICE:
+        return list(pieces)
+    # A peer that takes a few bytes at a time would have us make two objects for each of them.
+    joined = bytearray()
+    for piece in pieces:
+        joined += piece
+    return [joined]
+
+
+def _pieces(context_id: int, data: Buffer, control: int, last: bool, size: int) -> Iterator[Buffer]:
     view = memoryview(data).cast("B")
     total = len(view)
     start = 0

@@ -172,7 +172,8 @@ class Wire:
             To be written one after the other.
         """
         self._may_send(context_id)
-        out = list(pdu.frame(context_id, command.encode(), command=True, last=True, size=self.fragment_size))
+        assert data is None or command.has_data, "a data set that the command does not announce"
+        out = pdu.frame(context_id, command.encode(), command=True, last=True, size=self.fragment_size)
         if data is not None:
             out += pdu.frame(context_id, data, command=False, last=True, size=self.fragment_size)
         return out
@@ -180,7 +181,7 @@ class Wire:
     def send_data(self, context_id: int, data: Buffer, *, last: bool) -> list[Buffer]:
         """Frame the next part of a data set whose command has been sent."""
         self._may_send(context_id)
-        return list(pdu.frame(context_id, data, command=False, last=last, size=self.fragment_size))
+        return pdu.frame(context_id, data, command=False, last=last, size=self.fragment_size)
 
     def take_output(self) -> bytes:
         """Return what must be sent in answer to what was received, and forget it."""

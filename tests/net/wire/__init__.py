@@ -1,0 +1,1 @@
+"""The protocol core, without a socket."""
