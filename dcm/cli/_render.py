@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcm.text import csv_cell
+from dcm.text import UNSAFE_CHARS, csv_cell
 
 if TYPE_CHECKING:
     from dcm.attrs import Attributes, Value
@@ -22,6 +23,7 @@ FORMATS = ("tree", "json", "ndjson", "csv")
 
 # What identifies a row comes first, then the rest by tag.
 _FIRST = (0x00100020, 0x00100010, 0x0020000D, 0x00080020, 0x00080030, 0x0020000E, 0x00080060, 0x00080018)
+_UNSAFE = re.compile(rf"(?![\x00-\x1f])[{UNSAFE_CHARS}]")
 # How the peer wrote its answer: of no use once it is read.
 _LEFT_OUT = frozenset({0x00080005, 0x00080052, 0x00080054, 0x00080056})
 
@@ -40,7 +42,7 @@ def print_result(result: QueryResult, out_format: str) -> None:
         click.echo(result.to_tree())
         return
     if out_format == "json":
-        chunks: Iterable[bytes] = (result.to_json().rstrip("\n").encode(), b"\n")
+        chunks: Iterable[bytes] = (_harmless(result.to_json().rstrip("\n")).encode(), b"\n")
     else:
         records = list(result.records())
         chunks = _json_lines(records) if out_format == "ndjson" else _csv_lines(records)
@@ -55,7 +57,17 @@ def _json_lines(records: Iterable[Attributes]) -> Iterator[bytes]:
     import msgspec.json
 
     for record in records:
-        yield msgspec.json.encode(_plain(record)) + b"\n"
+        yield _harmless(msgspec.json.encode(_plain(record)).decode()).encode() + b"\n"
+
+
+def _harmless(document: str) -> str:
+    """The same JSON with what acts on a terminal escaped; JSON by itself escapes C0 control characters only."""
+    return _UNSAFE.sub(_escape, document)
+
+
+def _escape(match: re.Match[str]) -> str:
+    units = match.group().encode("utf-16-be", "surrogatepass").hex()
+    return "".join([f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4)])
 
 
 def _csv_lines(records: list[Attributes]) -> Iterator[bytes]:

@@ -11,9 +11,11 @@ from dcm.cli._options import before_option, examples, local_option, query_res_op
 from dcm.cli._run import INTERRUPTED, CliState
 from dcm.cli._stdin import read_query_res
 from dcm.errors import UsageError
-from dcm.text import safe_text
+from dcm.text import plural, safe_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydicom import Dataset
 
     from dcm.conf import DcmConfig
@@ -115,8 +117,23 @@ def command(
     if report_path is not None:
         report.write_json(report_path)
     if not (no_report or state.quiet):
-        click.echo(report.summary(), err=True)
+        click.echo("\n".join(_summary(report, repos, sinks, dry_run)), err=True)
     return code if code is not None else report.exit_code
+
+
+def _summary(report: TransferReport, repos: list[DataRepo[Any]], sinks: list[DataSink], dry_run: bool) -> list[str]:
+    """What to tell at the end."""
+    source, dest = _listed(repos), _listed(sinks)
+    if report.n_instances == 0:
+        return report.warnings or [f"Nothing to copy: {source} has nothing that matches."]
+    if dry_run:
+        amount = f"{plural(report.n_instances // len(sinks), 'instance')} in {report.n_series} series"
+        return [f"Would fetch {amount} from {source} for {dest}.", *report.warnings]
+    return [report.summary()]
+
+
+def _listed(stores: Sequence[object]) -> str:
+    return safe_text(", ".join(map(str, stores)))
 
 
 def _run(

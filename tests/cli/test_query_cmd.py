@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import pytest
 
 from dcm.query import QueryLevel, QueryResult
 from tests import data
-from tests.cli.runner import run_dcm, run_on_terminal
+from tests.cli.runner import DCM, run_dcm, run_on_terminal
 from tests.peers.dcmtk import DcmtkQrscp
 from tests.peers.fixtures import Archive
 from tests.peers.process import HOST
@@ -161,6 +164,23 @@ def test_nothing_can_be_done(dcmtk_archive: DcmtkQrscp, free_port: int) -> None:
     assert (done.returncode, done.stdout) == (4, "")
     assert str(proxy.port) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_while_a_peer_is_silent(dcmtk_archive: DcmtkQrscp) -> None:
+    with FaultProxy(dcmtk_archive.port, to_client=Fault(stall_at=300)) as proxy:
+        process = subprocess.Popen(
+            [*DCM, "query", f"{HOST}:{dcmtk_archive.ae_title}:{proxy.port}", "PatientID=Vamp001"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert proxy.stalled.wait(20)
+        process.send_signal(signal.SIGINT)
+        printed, shown = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert printed == b""
+    assert b"Traceback" not in shown
 
 
 def test_nothing_found_is_a_result(dcmtk_archive: DcmtkQrscp) -> None:

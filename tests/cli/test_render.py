@@ -11,6 +11,7 @@ import pytest
 from dcm.attrs import Attributes
 from dcm.cli._render import print_result
 from dcm.query import QueryLevel, QueryResult
+from dcm.text import safe_text
 
 
 def study(uid: str, patient: str = "Vamp001", **more: tuple[int, str, object]) -> Attributes:
@@ -67,6 +68,18 @@ def test_each_json_line_is_a_data_set_by_keywords(capsysbinary: pytest.CaptureFi
     assert lines[2]["00091001"] == "p"
     assert lines[2]["StudyDescription"] is None
     assert len(lines) == 3
+
+
+def test_json_on_a_terminal_is_harmless_and_says_the_same(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    name = "a\x1bb\x9bc\u202ed\u2028e\U000e0041f"
+    result = QueryResult(QueryLevel.STUDY, [study("1.2.1", name=(0x00100010, "PN", name))])
+    for out_format in ("json", "ndjson"):
+        print_result(result, out_format)
+        printed = capsysbinary.readouterr().out.decode()
+        assert all(safe_text(line) == line for line in printed.splitlines())
+        document = json.loads(printed)
+        found = document["data_sets"][0]["00100010"]["Value"][0]["Alphabetic"] if out_format == "json" else None
+        assert (found or document["PatientName"]) == name
 
 
 def test_csv_has_a_column_for_each_keyword_and_cells_that_are_harmless(
