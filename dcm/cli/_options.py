@@ -11,15 +11,10 @@ from dcm.levels import QueryLevel
 __all__ = [
     "assume_yes_option",
     "before_option",
-    "dir_format_option",
     "examples",
-    "key_option",
     "level_option",
     "local_option",
-    "no_progress_option",
-    "no_report_option",
     "query_res_option",
-    "report_option",
     "since_option",
 ]
 
@@ -70,31 +65,4 @@ query_res_option = click.option(
 
 assume_yes_option = click.option(
     "-y", "--assume-yes", is_flag=True, help="Do not ask before a query for everything that the node has."
-)
-
-key_option = click.option(
-    "-q",
-    "--query",
-    "keys",
-    multiple=True,
-    metavar="KEYWORD=VALUE",
-    help="Only what matches: a keyword of DICOM or a tag, as in dcm query. May be given several times.",
-)
-
-dir_format_option = click.option(
-    "--dir-format",
-    metavar="TEMPLATE",
-    help="Where instances go below a directory: {PatientID}/{StudyDate}/{SOPInstanceUID}, say.",
-)
-
-no_progress_option = click.option("--no-progress", is_flag=True, help="Show no progress on the terminal.")
-
-no_report_option = click.option("--no-report", is_flag=True, help="Print no report at the end.")
-
-report_option = click.option(
-    "--report",
-    "report_path",
-    metavar="FILE.json",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write what became of each instance to a file.",
 )

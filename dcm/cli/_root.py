@@ -16,7 +16,7 @@ __all__ = ["COMMANDS", "root"]
 COMMANDS = {
     "echo": "Ask a node whether it answers (C-ECHO).",
     "query": "Show what a node has (C-FIND).",
-    "sync": "Copy studies from nodes into directories, and verify each instance.",
+    "sync": "Copy studies from nodes, and verify each instance.",
     "demo": "See what dcm does, without a PACS.",
     "conf": "Edit the configuration file, and check it.",
     "version": "Print the version, and those of what dcm is built on.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shlex
 
 import click
 import pytest
@@ -33,15 +34,18 @@ def test_every_command_has_crisp_help(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_of_the_help_are_on_lines_of_their_own_and_parse(name: str) -> None:
-    command = importlib.import_module(f"dcm.cli.{name}_cmd").command
-    for line in (command.epilog or "").splitlines():
-        if not line.strip().startswith("dcm"):
-            continue
-        words = re.findall(r"'[^']*'|\S+", line.split("|")[0].split(">")[0])
-        args = [word.strip("'") for word in words][1:]
-        context = root.make_context("dcm", args.copy())
-        own = args[args.index(name) + 1 :]
-        command.make_context(name, own, parent=context)
+    epilog = importlib.import_module(f"dcm.cli.{name}_cmd").command.epilog or ""
+    typed = [line.partition("  ")[2] for line in epilog.splitlines() if line.startswith("  dcm")]
+    assert bool(typed) is (name != "version")
+    assert all(f" {name}" in line for line in typed)
+    for line in typed:
+        for part in line.split(">")[0].split(" | "):
+            program, *args = shlex.split(part)
+            assert program == "dcm"
+            context = root.make_context("dcm", args.copy())
+            own_name = next(arg for arg in args if arg in COMMANDS)
+            own = args[args.index(own_name) + 1 :]
+            importlib.import_module(f"dcm.cli.{own_name}_cmd").command.make_context(own_name, own, parent=context)
 
 
 def test_help_names_all_commands_and_exit_codes() -> None:
