@@ -59,7 +59,7 @@ def resolve_vr(level: Level, tag: int, vr: str, length: int) -> str:
     if found == "US or SS":
         return "SS" if level.find(PIXEL_REPRESENTATION) == 1 else "US"
     if len(found) > 2:
-        return "OW"
+        return "OB" if length == UNDEFINED else "OW"  # encapsulated pixel data, PS3.5 section A.4
     if found:
         return found
     return "SQ" if length == UNDEFINED else "UN"

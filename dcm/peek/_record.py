@@ -227,7 +227,7 @@ class _Reader:
         if end > level.end:
             raise InvalidDicomError("a sequence is longer than what it is in")
         order = level.order
-        if vr == "UN" and not order.little and end - start >= 4 and order.number(self.buf, start)[0] == LITTLE.item:
+        if vr == "UN" and not order.little and end - start >= 4 and LITTLE.number(self.buf, start)[0] == LITTLE.item:
             order = LITTLE  # PS3.5 section 6.2.2, note 4
         if not delimited and not kept and not self.probe:
             self.p = end

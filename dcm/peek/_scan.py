@@ -257,7 +257,7 @@ class Scan:
             self._finish(None, f"sequences are nested deeper than {MAX_DEPTH}")
             return True
         order = self.order
-        if vr == "UN" and not order.little and self.order.number(self.win, start)[0] == LITTLE.item:
+        if vr == "UN" and not order.little and LITTLE.number(self.win, start)[0] == LITTLE.item:
             order = LITTLE  # PS3.5 section 6.2.2, note 4: in implicit VR little endian, whatever is around it
         if wanted is not None:
             self._opened = (wanted, vr, self.base + start)
@@ -350,7 +350,8 @@ class Scan:
         if self.fetch is None:
             self._finish(None, f"only the first {known - self._start} bytes were looked at")
             return
-        self._step = min(self._step * 2, _LAST_WINDOW) if pos <= known else _FIRST_WINDOW
+        # Where element follows element, larger and larger pieces; after a jump a small one.
+        self._step = min(self._step * 2, _LAST_WINDOW) if pos - known < _FIRST_WINDOW else _FIRST_WINDOW
         data = self.fetch(pos, min(max(n, self._step), self.size - pos))
         if self.size == UNKNOWN_SIZE:
             if len(data) < n:

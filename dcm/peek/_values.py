@@ -16,9 +16,12 @@ from dcm.attrs import SINGLE_TEXT_VRS, Value, strip_padding
 
 __all__ = ["DEFAULT_ENCODINGS", "TEXT_CACHES", "decode_text", "decode_value", "encodings_of", "text_value"]
 
-# ISO-IR 6 has no characters above 127; what stands there all the same is most often Latin-1.
-LATIN = "latin-1"
-DEFAULT_ENCODINGS: Final = (LATIN,)
+# ISO-IR 6 has no characters above 127; what stands there all the same is most often Latin-1. Python knows that by
+# many names. Two of them tell apart whether it is the default or was announced: an escape sequence may only switch to
+# a character set that was.
+DEFAULT = "iso8859"
+LATIN_1 = "latin_1"
+DEFAULT_ENCODINGS: Final = (DEFAULT,)
 
 # PS3.5 section 6.1.2.3: Specific Character Set changes these, all other text is ASCII.
 _CHARSET_VRS = frozenset({"SH", "LO", "UC", "ST", "LT", "UT", "PN"})
@@ -30,12 +33,12 @@ _ESC = b"\x1b"
 _FRAGMENTS = re.compile(b"(^[^\x1b]+|[\x1b][^\x1b]*)")
 _LINE_ENDS = re.compile(b"[\t\n\f\r]")
 _COMMON = {
-    "": LATIN,
-    "ISO_IR 6": LATIN,
-    "ISO_IR 100": LATIN,
+    "": DEFAULT,
+    "ISO_IR 6": DEFAULT,
+    "ISO_IR 100": LATIN_1,
     "ISO_IR 192": "utf-8",
-    "ISO 2022 IR 6": LATIN,
-    "ISO 2022 IR 100": LATIN,
+    "ISO 2022 IR 6": DEFAULT,
+    "ISO 2022 IR 100": LATIN_1,
 }
 
 # One cache of short ASCII texts for each text VR: what repeats in a study (its UIDs, dates, names) is decoded once and
@@ -69,7 +72,7 @@ def text_value(vr: str, raw: bytes, encodings: tuple[str, ...]) -> Value:
     if shared:
         text = raw.decode("ascii")
     else:
-        text = decode_text(raw, encodings) if vr in _CHARSET_VRS else raw.decode(LATIN)
+        text = decode_text(raw, encodings) if vr in _CHARSET_VRS else raw.decode(DEFAULT)
     value: Value
     if "\\" not in text or vr in SINGLE_TEXT_VRS:
         value = strip_padding(vr, text) or None
@@ -162,9 +165,7 @@ def _decode_fragment(raw: bytes, encodings: tuple[str, ...]) -> str:
 
     length = 4 if raw.startswith((b"\x1b$(", b"\x1b$)")) else 3
     encoding = CODES_TO_ENCODINGS.get(raw[:length], "")
-    if encoding == "iso8859":
-        encoding = LATIN
-    if encoding != LATIN and encoding not in encodings:
+    if encoding != DEFAULT and encoding not in encodings:
         return _decode(raw, first, first)  # not one of those that were announced: the escape sequence stays visible
     if encoding in handled_encodings and encoding != "iso_ir_58":
         return _decode(raw, encoding, first)  # Python's codec wants to see the escape sequence
@@ -220,7 +221,7 @@ def _python_encoding(term: str) -> str:
                 return codecs.lookup(term).name
         except (LookupError, UnicodeError, ValueError):
             pass
-    return LATIN
+    return DEFAULT
 
 
 _PRINTABLE = bytes(range(0x20, 0x7F))
