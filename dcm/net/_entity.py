@@ -278,19 +278,22 @@ class LocalEntity:
         async with Bridge() as bridge:
             queue = SendQueue(bridge, own, transfer_syntaxes, dest)
             sending = asyncio.ensure_future(Sender(self.local, peer, bridge, _NOBODY, own, dest).run(queue))
+            error: NetworkError | None = None
             try:
                 yield queue
                 queue.end()
                 await sending
-            except BaseException:
+            except NetworkError as exc:
+                # What ended the sending, whoever noticed first: we, or the body when it put something in.
+                if exc is not queue.failure:
+                    raise
+                error = exc
+            finally:
                 sending.cancel()
                 await asyncio.wait([sending])
-                if not sending.cancelled() and (error := sending.exception()) is not None:
-                    raise error from None
-                raise
-            finally:
-                own.finish()
-        settle_report(own, report)
+        if report is None:
+            own.finish()
+        settle_report(own, report, error)
 
     async def upload(
         self, remote: DcmNode, paths: Iterable[str | os.PathLike[str]], report: TransferReport | None = None
@@ -332,7 +335,7 @@ class LocalEntity:
             error = exc
         finally:
             own.finish()
-        settle_report(own, report, error, str(source))
+        settle_report(own, report, error)
 
     @contextlib.asynccontextmanager
     async def listen(self, handler: Handler, event_filter: EventFilter | None = None) -> AsyncIterator[int]:

@@ -129,7 +129,7 @@ class Fetch:
             task.cancel()
             await asyncio.wait([task])
             own.finish()
-        settle_report(own, report, error, str(self._remote))
+        settle_report(own, report, error)
 
     async def into(self, dest: LocalDir, query_res: QueryResult, report: TransferReport | None) -> list[Path]:
         """Fetch, and store in a directory; returns the files that are there now."""
@@ -147,7 +147,7 @@ class Fetch:
             error = exc
         finally:
             own.finish()
-        settle_report(own, report, error, str(self._remote))
+        settle_report(own, report, error)
         return paths
 
     async def _listen(self, retrieval: Retrieval) -> None:
@@ -218,13 +218,11 @@ async def deliver_to(
     return True
 
 
-def settle_report(
-    own: TransferReport, given: TransferReport | None, error: NetworkError | None = None, peer: str = ""
-) -> None:
+def settle_report(own: TransferReport, given: TransferReport | None, error: NetworkError | None = None) -> None:
     """End an operation: with a report the caller looks there, without one failures are raised and warnings logged."""
     if given is not None:
         if error is not None:
-            given.error(peer, str(error))
+            given.error("", str(error))
         return
     if error is not None:
         raise error

@@ -83,6 +83,7 @@ class Retrieval:
         self._reasons: dict[str, tuple[str, int | None]] = {}
         self._arrivals = 0
         self._arrived = asyncio.Event()
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, units: AsyncIterator[Unit], lines: Mapping[str, Callable[[], Line]], n_lines: int) -> None:
         """Fetch units.
@@ -99,11 +100,23 @@ class Retrieval:
         Raises
         ------
         NetworkError
-            The peer cannot be reached, or refuses in every way: what came until then is in the report.
+            The peer cannot be reached, or refuses in every way; or `deliver` raised it, and nothing can be delivered
+            any more. What came until then is in the report.
         """
         self._makers = [lines[method] for method in self._remote.retrieve_methods if method in lines]
         queue: asyncio.Queue[Unit | None] = asyncio.Queue(_UNITS_AHEAD)
-        await run_all(self._feed(units, queue, n_lines), *(self._work(queue) for _ in range(n_lines)))
+        work = asyncio.ensure_future(
+            run_all(self._feed(units, queue, n_lines), *(self._work(queue) for _ in range(n_lines)))
+        )
+        try:
+            await asyncio.wait([work, self._broken], return_when=asyncio.FIRST_COMPLETED)
+            if self._broken.done():
+                self._broken.result()
+            await work
+        finally:
+            self._broken.cancel()
+            work.cancel()
+            await asyncio.wait([work])
 
     async def _feed(self, units: AsyncIterator[Unit], queue: asyncio.Queue[Unit | None], n_lines: int) -> None:
         async for unit in units:
@@ -232,14 +245,14 @@ class Retrieval:
             return SUCCESS
         verdict = self._ledger.judge(instance)
         if not verdict.kind:
-            safe = await self._deliver(instance)
+            status = await self._pass_on(instance)
             self._arrivals += 1
             self._arrived.set()
-            return SUCCESS if safe else OUT_OF_RESOURCES
+            return status
         uid = instance.sop_instance_uid
         self._report.anomaly(verdict.kind, uid, verdict.message)
         if self._keep_errors:
-            return SUCCESS if await self._deliver(instance) else OUT_OF_RESOURCES
+            return await self._pass_on(instance)
         if verdict.kind == "duplicate":
             return SUCCESS
         if verdict.kind == "inconsistent":
@@ -247,6 +260,14 @@ class Retrieval:
                 self._report.record(uid, Outcome.FAILED, dest=dest, reason=verdict.message)
             self._arrived.set()
         return PROCESSING_FAILURE
+
+    async def _pass_on(self, instance: Instance) -> int:
+        try:
+            return SUCCESS if await self._deliver(instance) else OUT_OF_RESOURCES
+        except NetworkError as error:
+            if not self._broken.done():
+                self._broken.set_exception(error)
+            return OUT_OF_RESOURCES
 
 
 def _failed_uids(final: SubOperations) -> list[str]:

@@ -51,7 +51,13 @@ _Pair = tuple[str, str]
 
 
 class SendQueue:
-    """What `LocalEntity.send` gives: put instances in, they are sent in that order."""
+    """What `LocalEntity.send` gives: put instances in, they are sent in that order.
+
+    Attributes
+    ----------
+    failure : BaseException or None
+        What ended the sending before its time.
+    """
 
     def __init__(
         self,
@@ -69,7 +75,7 @@ class SendQueue:
         self._ended = False
         self._more = asyncio.Event()
         self._room = asyncio.Event()
-        self._failure: BaseException | None = None
+        self.failure: BaseException | None = None
 
     async def put(self, item: Dataset | Instance | str | os.PathLike[str]) -> None:
         """Send an instance; waits while there is no room.
@@ -151,16 +157,17 @@ class SendQueue:
 
     def fail(self, error: BaseException) -> None:
         """Let nobody wait any more: nothing will be sent."""
-        self._failure = error
-        for _, placed in self._waiting:
+        self.failure = error
+        for instance, placed in self._waiting:
+            self._fail(instance.sop_instance_uid, _why(error), instance.path)
             if placed is not None and not placed.done():
-                placed.set_result(False)
+                placed.set_exception(error)
         self._waiting.clear()
         self._room.set()
 
     def _check(self) -> None:
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
 
 class Sender:
@@ -208,12 +215,15 @@ class Sender:
         try:
             while (taken := await queue.take()) is not None:
                 instance, placed = taken
-                safe = False
                 try:
                     safe = await self._send(instance, queue)
-                finally:
+                except BaseException as error:
+                    self._record(instance, Outcome.FAILED, _why(error))
                     if placed is not None and not placed.done():
-                        placed.set_result(safe)
+                        placed.set_exception(error)
+                    raise
+                if placed is not None and not placed.done():
+                    placed.set_result(safe)
         except BaseException as error:
             queue.fail(error)
             raise
@@ -310,6 +320,10 @@ class Sender:
         return NoContextError(
             f"{self._remote} does not take {class_name(uid)} in {class_name(syntax)}", peer=str(self._remote)
         )
+
+
+def _why(error: BaseException) -> str:
+    return error.message if isinstance(error, DcmError) else "the transfer was stopped"
 
 
 def _load(path: str | os.PathLike[str]) -> Instance:

@@ -117,6 +117,10 @@ def cause_lines(problems: ProblemLog, labels: Mapping[str, str]) -> list[str]:
     groups = sorted(problems.groups(), key=lambda group: -group[2])
     lines = []
     for kind, message, count, kept in groups[:_MAX_LINES]:
+        if count == 1 and message and not kept[0].subject:
+            # A single failure that is of nothing but itself: there is nothing to count.
+            lines.append(f"Error: {safe_text(message, 300)}")
+            continue
         line = f"{count} {labels.get(kind, kind)}"
         if message:
             line += f": {safe_text(message, 300)}"

@@ -298,7 +298,7 @@ class TransferReport(Report):
         for dest, uid, state in self._states.items():
             if state.problem:
                 instances.add(Problem(state.outcome.value, uid, state.reason, state.status, dest))
-        lines = [line for log in (instances, self.errors, self.anomalies) for line in cause_lines(log, _LABELS)]
+        lines = [line for log in (self.errors, instances, self.anomalies) for line in cause_lines(log, _LABELS)]
         lines.extend(f"completeness unknown: {safe_text(reason, 300)}" for reason in self.doubts)
         if self.interrupted:
             lines.append("interrupted; what is there is whole, run it again to get the rest")

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dcm.errors import NetworkError, UsageError
-from dcm.report import QueryReport, TransferReport
+from dcm.levels import QueryLevel
+from dcm.report import Outcome, QueryReport, TransferReport
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dcm.instance import Instance
-    from dcm.levels import QueryLevel
     from dcm.query import QueryResult
-    from dcm.store.base import DataRepo, DataSink
+    from dcm.store.base import DataRepo, DataSink, InstanceQueue
 
 __all__ = ["sync"]
 
@@ -77,16 +77,16 @@ async def sync(
     names = _names(all_dests)
     try:
         async with contextlib.AsyncExitStack() as stack:
-            if dry_run:
-                queues = []
-            else:
-                queues = [
-                    await stack.enter_async_context(dest.send(own, dest=name))
-                    for dest, name in zip(all_dests, names, strict=True)
-                ]
+            targets: list[_Target] = []
+            if not dry_run:
+                for dest, name in zip(all_dests, names, strict=True):
+                    queue = await stack.enter_async_context(dest.send(own, dest=name))
+                    targets.append(_Target(name, queue, own))
 
             async def deliver(instance: Instance) -> bool:
-                places = await asyncio.gather(*(queue.place(instance) for queue in queues))
+                places = await asyncio.gather(*(target.place(instance) for target in targets))
+                if all(target.error is not None for target in targets):
+                    raise targets[0].error or AssertionError
                 return all(places)
 
             for source in all_sources:
@@ -98,7 +98,8 @@ async def sync(
                         new_temp = all_dests[0].new_temp
                         await source.fetch(found, deliver, own, dests=names, keep_errors=keep_errors, new_temp=new_temp)
                 except NetworkError as error:  # noqa: PERF203
-                    own.error(str(source), str(error))
+                    if all(target.error is None for target in targets) or not targets:
+                        own.error("", str(error))
     except asyncio.CancelledError:
         own.interrupted = True
         raise
@@ -108,6 +109,28 @@ async def sync(
     if report is None:
         own.raise_failures()
     return own
+
+
+class _Target:
+    """A destination, and what has made it useless."""
+
+    def __init__(self, name: str, queue: InstanceQueue, report: TransferReport) -> None:
+        self.error: NetworkError | None = None
+        self._name = name
+        self._queue = queue
+        self._report = report
+
+    async def place(self, instance: Instance) -> bool:
+        """Place an instance; a destination that is lost fails by itself, the others go on."""
+        if self.error is None:
+            try:
+                return await self._queue.place(instance)
+            except NetworkError as error:
+                self.error = error
+        self._report.record(
+            instance.sop_instance_uid, Outcome.FAILED, dest=self._name, reason=self.error.message, refused=True
+        )
+        return False
 
 
 def _names(dests: Sequence[DataSink]) -> list[str]:
@@ -148,8 +171,6 @@ async def _find(
 
 async def _list(source: DataRepo[Any], found: QueryResult, report: TransferReport, names: Sequence[str]) -> None:
     """Say which instances a sync would ask for."""
-    from dcm.levels import QueryLevel
-
     images = found
     if found.level is not QueryLevel.IMAGE and len(found):
         queried = QueryReport()
