@@ -202,6 +202,7 @@ class FindPlan:
         elif request.node.relational and _too_wide(request):
             self._advance(replace(request.node, relational=False))
         else:
+            self.report.n_succeeded += status == 0
             request.expected = self._expected(request)
             self._todo.extend(self._splitter.judge(request, says))
         self._finish()

@@ -10,6 +10,7 @@ from dcm.levels import QueryLevel
 from dcm.net._caps import Seen
 from dcm.net._keys import QUERY_RETRIEVE_LEVEL, RETURN_KEYS, SPECIFIC_CHARACTER_SET, QueryKeys, unique_key
 from dcm.node import QueryModel
+from dcm.query._counts import COUNT_TAGS
 from dcm.query._elements import keyword_of
 from dcm.text import safe_text
 
@@ -17,6 +18,8 @@ __all__ = ["EMPTY", "FindRequest", "Node", "Split"]
 
 EMPTY = Attributes.from_items([])
 
+# Attributes that an archive has to count together. That is too dear to be done again for each of the instances.
+_COUNTED = frozenset({*COUNT_TAGS.values(), 0x00080061})
 # Of these a report may show the value: no name, birth date or identifier of a person is among them.
 _SHOWN_VRS = frozenset({"UI", "CS", "IS"})
 _SHOWN = frozenset({0x00080020, 0x00080030})  # StudyDate, StudyTime
@@ -92,7 +95,8 @@ class FindRequest:
         items: dict[int, tuple[int, str, Value]] = {}
         for level in levels:
             if level is not None:
-                items.update({tag: (tag, vr, None) for tag, vr in RETURN_KEYS[level]})
+                known = _COUNTED if level < self.level and self.node.relational else frozenset()
+                items.update({tag: (tag, vr, None) for tag, vr in RETURN_KEYS[level] if tag not in known})
         items.update({item[0]: item for item in keys.elements(levels)})
         for level, uid in self.node.uids.items():
             if level <= self.level and not self._implies(level):
@@ -149,6 +153,8 @@ class Split:
         nothing to find.
     probes : bool
         Whether the parts ask for what must not be there.
+    without : str
+        What matches the whole but none of the parts: studies without a "StudyDate" or a "StudyTime".
     n_left, n_fresh, n_answers, complete
         What has become of the parts: how many are not done, how much they found that is new, how much at all, and
         whether each of them was answered completely.
@@ -160,6 +166,7 @@ class Split:
     parts: list[FindRequest] = field(default_factory=list)
     covers: bool = True
     probes: bool = False
+    without: str = ""
     n_left: int = 0
     n_fresh: int = 0
     n_answers: int = 0

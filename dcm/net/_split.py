@@ -27,6 +27,10 @@ from dcm.text import plural
 
 __all__ = ["Splitter"]
 
+# So many refusals without a single answer between them, and a peer is out of more than patience for large questions. It
+# takes 14 to get from any date to one day.
+_MOST_REFUSALS = 16
+
 
 class Splitter:
     """Splits requests whose answers look capped, and remembers what stays in doubt.
@@ -53,6 +57,10 @@ class Splitter:
         self._most: dict[QueryLevel, int] = {}
         self._notes: list[tuple[QueryLevel, int, str, bool]] = []
         self._out: list[FindRequest] = []
+        self._n_refusals = 0
+        # Ranges do not match what has no value. That was taken for nothing, unless there turn out to be such studies.
+        self._assumed: list[tuple[str, str]] = []
+        self._n_without = {"StudyDate": 0, "StudyTime": 0}
 
     def earn(self) -> None:
         """Something new was found: by tenths, that is worth asking more."""
@@ -68,7 +76,8 @@ class Splitter:
 
         A count is no longer suspicious once another request at its level has had more answers.
         """
-        return [text for level, n, text, guess in self._notes if not (guess and n < self._most.get(level, 0))]
+        notes = [text for level, n, text, guess in self._notes if not (guess and n < self._most.get(level, 0))]
+        return notes + [text for without, text in self._assumed if self._n_without[without]]
 
     def judge(self, request: FindRequest, stopped: str = "") -> list[FindRequest]:
         """Look at a request that has been answered.
@@ -86,7 +95,10 @@ class Splitter:
             What to ask next because of it.
         """
         self._out = []
+        self._n_refusals = self._n_refusals + 1 if stopped and not request.seen.n else 0
         n, n_uids = request.seen.n, len(request.seen.uids)
+        self._n_without["StudyDate"] += request.seen.n_undated
+        self._n_without["StudyTime"] += request.seen.n_untimed
         if stopped:
             request.doubt = f"{stopped} after {plural(n, 'answer')}"
             self._split(request)
@@ -118,7 +130,7 @@ class Splitter:
         if request.splits is None:
             request.splits = self._ways(request)
         split = next(request.splits, None)
-        if split is None:
+        if split is None or self._n_refusals > _MOST_REFUSALS:
             self._settle(request, complete=False)
         elif split.n_left > self._credit:
             request.doubt += "; to ask in smaller pieces would take too many queries"
@@ -159,6 +171,9 @@ class Splitter:
         elif not split.complete:
             self._close(whole, complete=False)  # the parts say why
         elif split.covers or not (whole.status or (split.n_answers if split.probes else split.n_fresh)):
+            if split.without and (split.n_fresh or whole.status):
+                text = f"{whole}: {whole.doubt}; more studies without a {split.without} may be left out"
+                self._assumed.append((split.without, text))
             short = whole.expected is not None and len(whole.seen.uids) + split.n_fresh < whole.expected
             self._settle(whole, complete=not short)
         else:
@@ -185,6 +200,7 @@ class Splitter:
     def _by_date(self, request: FindRequest) -> Iterator[Split]:
         asked = date_range(request.key(STUDY_DATE))
         split = Split(request, covers=not (asked.open and request.seen.n_undated))
+        split.without = "StudyDate" if asked.open else ""
         for part in split_dates(asked, request.seen.dates, self._today):
             split.add(STUDY_DATE, "DA", part.dates())
         if split.parts:
@@ -196,6 +212,7 @@ def _by_time(request: FindRequest) -> Iterator[Split]:
         return
     asked = time_range(request.key(STUDY_TIME))
     split = Split(request, covers=not (asked.open and request.seen.n_untimed))
+    split.without = "StudyTime" if asked.open else ""
     for part in split_times(asked, request.seen.times):
         split.add(STUDY_TIME, "TM", part.times())
     if split.parts:
@@ -203,7 +220,8 @@ def _by_time(request: FindRequest) -> Iterator[Split]:
 
 
 def _by_modality(request: FindRequest, tag: int) -> Iterator[Split]:
-    if not request.key(tag):
+    # Without any answers there is nothing that the parts, which do not cover all, could confirm.
+    if request.seen.n and not request.key(tag):
         split = Split(request, covers=False)
         for modality in modalities_to_ask(request.seen):
             split.add(tag, "CS", modality)

@@ -16,8 +16,8 @@ class QueryReport(Report):
     ----------
     n_queries, n_responses : int
         C-FIND requests sent, and pending responses that came.
-    n_failed : int
-        Requests that ended with a failure.
+    n_succeeded, n_failed : int
+        Requests that ended well, and with a failure. Where a request was split into parts, these count.
     invalid : int
         Responses that were dropped: at the wrong level, without their unique key, not what was asked for, or
         contradicting the hierarchy.
@@ -30,6 +30,7 @@ class QueryReport(Report):
     def __init__(self) -> None:
         self.n_queries = 0
         self.n_responses = 0
+        self.n_succeeded = 0
         self.n_failed = 0
         self.invalid = 0
         self.problems = ProblemLog()
@@ -49,6 +50,7 @@ class QueryReport(Report):
         """Add what another report says, of another part of the same query."""
         self.n_queries += other.n_queries
         self.n_responses += other.n_responses
+        self.n_succeeded += other.n_succeeded
         self.n_failed += other.n_failed
         self.invalid += other.invalid
         self.problems.extend(other.problems)
@@ -67,11 +69,11 @@ class QueryReport(Report):
 
     @property
     def exit_code(self) -> int:
-        """0 where complete, 3 where some requests failed, 4 where all did, 5 where it may be incomplete, 130."""
+        """0 where complete, 3 where some requests failed, 4 where none went well, 5 where in doubt, 130."""
         if self.interrupted:
             return 130
         if self.n_failed:
-            return 4 if self.n_failed >= self.n_queries else 3
+            return 3 if self.n_succeeded or self.n_responses else 4
         return 0 if self.complete else 5
 
     @property

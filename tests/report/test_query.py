@@ -43,10 +43,12 @@ def test_answers_that_were_left_out(kind: str, code: int) -> None:
 
 def test_failed_requests() -> None:
     report = report_of(2, 10)
+    report.n_succeeded = 1
     report.fail("STUDY query", "unable to process", 0xC001)
     assert report.exit_code == 3
     with pytest.raises(PartialError, match="unable to process, status 0xC001"):
         report.raise_failures()
+    report = report_of(2)
     report.fail("STUDY query", "unable to process", 0xC001)
     assert report.exit_code == 4
     with pytest.raises(NetworkError):
