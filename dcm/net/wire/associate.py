@@ -318,7 +318,7 @@ def _proposed(context_id: int, value: bytes) -> ProposedContext:
     syntaxes = []
     for kind, raw in _split(value[4:], _MAX_SYNTAXES):
         if kind == _ABSTRACT_SYNTAX:
-            abstract_syntax = abstract_syntax or _text(raw)
+            abstract_syntax = _text(raw)
         elif kind == _TRANSFER_SYNTAX:
             syntaxes.append(_text(raw))
     return ProposedContext(context_id, abstract_syntax, tuple(syntaxes))

@@ -111,6 +111,8 @@ def test_accept_is_read_by_pynetdicom() -> None:
     contexts = primitive.presentation_context_definition_results_list
     assert [(c.context_id, c.result) for c in contexts] == [(1, 0), (255, 4)]
     assert contexts[0].transfer_syntax == [IMPLICIT]
+    # Some syntax must be there, which nobody reads (PS3.8 table 9-18).
+    assert contexts[1].transfer_syntax == [IMPLICIT]
     assert decoded.user_information is not None
     assert decoded.user_information.maximum_length == 16384
     assert decoded.user_information.role_selection[UID(CT_IMAGE)].scp_role
@@ -341,6 +343,13 @@ def test_sub_items_are_in_the_order_of_their_types() -> None:
     kinds = [sub.item_type for sub in decoded.user_information.user_data]
     assert kinds == sorted(kinds)
     assert len(set(kinds)) == 5
+
+
+def test_version_name_is_cut_to_what_it_may_hold() -> None:
+    """PS3.7 table D.3-3: 1 to 16 characters; without any, there is no such item."""
+    for name, said in (("A" * 20, "A" * 16), ("", "")):
+        request = AssociateRequest("A", "B", (), implementation_version=name)
+        assert decode_request(encode_request(request), LIMITS).implementation_version == said
 
 
 def test_titles_that_do_not_fit_are_our_mistake() -> None:

@@ -155,7 +155,8 @@ def test_data_set_up_to_the_limit() -> None:
     end = p_data(pdv(bytes(20), command=False, last=True))
     wire = acceptor(Limits(max_data_set=100))
     assert names(feed(wire, (command + part + part + end) * 2))[1::2] == [f"data {'00' * 100}"] * 2
-    assert "data set of more than 100 bytes" in violation(feed(wire, command + part + part + part))
+    one_more = p_data(pdv(bytes(21), command=False, last=True))
+    assert "data set of more than 100 bytes" in violation(feed(wire, command + part + part + one_more))
 
 
 def test_a_data_set_is_never_kept() -> None:

@@ -119,4 +119,5 @@ def test_tiny_fragments_are_joined_into_one_piece() -> None:
 
 def test_data_of_wider_items_are_framed_by_their_bytes() -> None:
     wide = memoryview(b"abcdefgh").cast("H")
-    assert b"".join(pdu.frame(1, wide, command=False, last=True, size=1000)).endswith(b"abcdefgh")
+    stream = b"".join(pdu.frame(1, wide, command=False, last=True, size=1000))
+    assert stream == bytes.fromhex("0400 0000000e 0000000a 01 02") + b"abcdefgh"

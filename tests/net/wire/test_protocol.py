@@ -241,6 +241,14 @@ def test_request_of_a_peer_is_told_whole() -> None:
     )
 
 
+def test_titles_come_back_as_they_were_sent() -> None:
+    """PS3.8 table 9-17: with whatever padding."""
+    said = associate(ASSOCIATE_RQ, context_rq(1), called=b"SCP".ljust(16, b"\0"), reserved=b"R" * 32)
+    wire = listening()
+    feed(wire, said)
+    assert wire.accept(ACCEPT)[10:74] == said[10:74]
+
+
 def test_two_wires_negotiate() -> None:
     server = listening()
     client = Wire()
