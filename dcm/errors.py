@@ -175,6 +175,7 @@ class AssociationRejectedError(NetworkError):
 
     @property
     def transient(self) -> bool:
+        """True where the peer says that trying again later may help."""
         return self.result == 2
 
 

@@ -9,7 +9,7 @@ import click
 
 from dcm.cli._options import before_option, examples, local_option, query_res_option, since_option
 from dcm.cli._run import INTERRUPTED, CliState
-from dcm.cli._stdin import read_query_res
+from dcm.cli._stdin import is_piped, read_query_res
 from dcm.errors import UsageError
 from dcm.text import plural, safe_text
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dcm.conf import DcmConfig
-    from dcm.net import LocalEntity, RemoteNode
+    from dcm.net import LocalEntity
     from dcm.query import QueryResult
     from dcm.report import TransferReport
     from dcm.store import DataRepo, DataSink
@@ -105,6 +105,9 @@ def command(
     conf = state.config(Overrides(local=local, out_fmt=dir_format, out_file_ext=out_file_ext))
     earlier = read_query_res(query_res, quiet=state.quiet)
     query = _query(keys, since, before)
+    if earlier is None and query is None and is_piped():
+        # A query that failed leaves its pipe empty: that must not become a copy of everything.
+        raise UsageError("what is piped in is empty: no query result", hint="</dev/null if nothing is to be read")
     names = sources or _source_of(earlier)
     from dcm.net import LocalEntity
     from dcm.report import TransferReport
@@ -182,11 +185,6 @@ def _source_of(query_res: QueryResult | None) -> tuple[str, ...]:
     return (str(query_res.prov.source),)
 
 
-def _configured(conf: DcmConfig, node: RemoteNode) -> RemoteNode:
-    """The node with its settings: a query result knows addresses only."""
-    return next((known for known in conf.remote_nodes.values() if known.address == node.address), node)
-
-
 def _repo(conf: DcmConfig, entity: LocalEntity, text: str) -> DataRepo[Any]:
     from dcm.store.local_dir import LocalDir
     from dcm.store.net_repo import NetRepo
@@ -194,7 +192,7 @@ def _repo(conf: DcmConfig, entity: LocalEntity, text: str) -> DataRepo[Any]:
     node = conf.source(text)
     if isinstance(node, LocalDir):
         raise UsageError(f"{safe_text(text)} is a directory; this version of dcm syncs from nodes only")
-    return NetRepo(entity, _configured(conf, node))
+    return NetRepo(entity, node)
 
 
 def _sink(conf: DcmConfig, entity: LocalEntity, text: str) -> DataSink:

@@ -128,6 +128,8 @@ class DcmConfig:
     def remote_node(self, text: str) -> RemoteNode:
         """The peer that a name of ``[remote_nodes]`` or an inline node stands for.
 
+        An inline node with the address of a configured one has its settings.
+
         Raises
         ------
         ConfigError
@@ -143,7 +145,7 @@ class DcmConfig:
         self._refuse_unread(text)
         if kind is Guess.WORD:
             raise self._unknown("node", text, self.remote_nodes, _INLINE)
-        return RemoteNode.parse(text)
+        return self._with_settings(RemoteNode.parse(text))
 
     def source(self, text: str) -> RemoteNode | LocalDir:
         """The node or directory that data is read from.
@@ -196,7 +198,7 @@ class DcmConfig:
                     hint=f"did you mean '{match}'? For a new directory write ./{text}",
                 )
             return self.local_dir(text, is_dest=True)
-        return RemoteNode.parse(text)
+        return self._with_settings(RemoteNode.parse(text))
 
     def local_dir(self, text: str, *, is_dest: bool) -> LocalDir:
         """The directory that a name of ``[local_dirs]``, ``path`` or ``path:format`` stands for.
@@ -234,6 +236,10 @@ class DcmConfig:
             return LocalDir(**{**asdict(self.local_dirs[text]), **chosen})
         except UsageError as exc:
             raise ConfigError(f"{self.path}: [local_dirs.{text}]: {exc.message}", hint=exc.hint) from exc
+
+    def _with_settings(self, node: RemoteNode) -> RemoteNode:
+        """The configured node of the same address: a query result, which is piped on, knows addresses only."""
+        return next((known for known in self.remote_nodes.values() if known.address == node.address), node)
 
     def _refuse_unread(self, text: str) -> None:
         section = self._sections.unread.get(text)

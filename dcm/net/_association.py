@@ -174,6 +174,7 @@ class Association(asyncio.BufferedProtocol):
         self._pdus_seen = 0
         self._socket: socket.socket | None = None
         self._opened: asyncio.Future[None] | None = None
+        self._connected = False
 
     @property
     def calling_ae(self) -> str:
@@ -191,6 +192,7 @@ class Association(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._loop = asyncio.get_running_loop()
         self._transport = transport
+        self._connected = True
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._socket = transport.get_extra_info("socket")
         if self._socket is not None:
@@ -392,6 +394,11 @@ class Association(asyncio.BufferedProtocol):
             self._fail(AssociationAbortedError(f"we aborted the association with {self.peer}", peer=self.peer))
             self._close_transport()
             await asyncio.wait([self._closed], timeout=_CLOSE_WITHIN)
+            self._transport.abort()
+
+    def drop(self) -> None:
+        """Close the connection at once, if there is one."""
+        if self._connected:
             self._transport.abort()
 
     def close(self) -> None:

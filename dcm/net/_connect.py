@@ -12,6 +12,7 @@ from ..errors import AssociationRejectedError, ConnectionFailedError, NetworkErr
 from ..node import RemoteNode
 from ._association import Association
 from ._registry import class_name
+from ._tasks import within
 from .tls import client_context
 from .wire import AssociateRequest, Limits, ProposedContext
 from .wire.negotiation import ACCEPTANCE
@@ -89,16 +90,18 @@ ProtocolError
 async def _open_connection(remote: RemoteNode, owner: Owner, limits: Limits) -> Association:
     loop = asyncio.get_running_loop()
     context = client_context(remote.tls) if remote.tls is not None else None
+    association = Association(str(remote), remote.timeouts, owner, limits)
     try:
-        _, protocol = await asyncio.wait_for(
-            loop.create_connection(
-                lambda: Association(str(remote), remote.timeouts, owner, limits), remote.host, remote.port, ssl=context
-            ),
-            remote.timeouts.connect,
+        await within(
+            loop.create_connection(lambda: association, remote.host, remote.port, ssl=context), remote.timeouts.connect
         )
     except (OSError, asyncio.TimeoutError, UnicodeError) as error:
         raise _connection_error(error, remote) from error
-    return protocol
+    except asyncio.CancelledError:
+        # It may just have been made: nobody else knows of it.
+        association.drop()
+        raise
+    return association
 
 
 def _connection_error(error: Exception, remote: RemoteNode) -> ConnectionFailedError:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from dcm.errors import NetworkError, NoContextError, OperationFailedError, ProtocolError
 from dcm.net._registry import VERIFICATION, class_name, status_text
+from dcm.net._tasks import within
 from dcm.net.wire import Command, CommandField, Priority
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ async def _responses(
         if not exchange.finished and association.usable:
             association.cancel(exchange)
             try:
-                await asyncio.wait_for(_drain(exchange), _CANCEL_WITHIN)
+                await within(_drain(exchange), _CANCEL_WITHIN)
             except (asyncio.TimeoutError, NetworkError):
                 await association.abort()
             except asyncio.CancelledError:

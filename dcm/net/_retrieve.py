@@ -22,7 +22,7 @@ from dcm.errors import (
 from dcm.net._incoming import OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS
 from dcm.net._ledger import Ledger
 from dcm.net._registry import status_text
-from dcm.net._tasks import run_all
+from dcm.net._tasks import cancel_all, run_all, within
 from dcm.net._units import Unit
 from dcm.peek import read_attributes
 from dcm.report import Outcome
@@ -105,9 +105,8 @@ class Retrieval:
         """
         self._makers = [lines[method] for method in self._remote.retrieve_methods if method in lines]
         queue: asyncio.Queue[Unit | None] = asyncio.Queue(_UNITS_AHEAD)
-        work = asyncio.ensure_future(
-            run_all(self._feed(units, queue, n_lines), *(self._work(queue) for _ in range(n_lines)))
-        )
+        workers = [self._work(queue) for _ in range(n_lines)]
+        work = asyncio.ensure_future(run_all(self._feed(units, queue, n_lines), *workers))
         try:
             await asyncio.wait([work, self._broken], return_when=asyncio.FIRST_COMPLETED)
             if self._broken.done():
@@ -115,8 +114,7 @@ class Retrieval:
             await work
         finally:
             self._broken.cancel()
-            work.cancel()
-            await asyncio.wait([work])
+            await cancel_all(work)
 
     async def _feed(self, units: AsyncIterator[Unit], queue: asyncio.Queue[Unit | None], n_lines: int) -> None:
         async for unit in units:
@@ -222,7 +220,7 @@ class Retrieval:
         while self._ledger.missing(part):
             self._arrived.clear()
             try:
-                await asyncio.wait_for(self._arrived.wait(), seconds)
+                await within(self._arrived.wait(), seconds)
             except asyncio.TimeoutError:
                 return
 

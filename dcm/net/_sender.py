@@ -131,8 +131,8 @@ class SendQueue:
         self._waiting.append((instance, placed))
         self._more.set()
 
-    def _fail(self, uid: str, reason: str, path: str | os.PathLike[str] | None) -> None:
-        self._report.record(uid, Outcome.FAILED, dest=self._dest, reason=reason, path=path)
+    def _fail(self, uid: str, reason: str, path: str | os.PathLike[str] | None, *, refused: bool = False) -> None:
+        self._report.record(uid, Outcome.FAILED, dest=self._dest, reason=reason, path=path, refused=refused)
 
     async def take(self) -> tuple[Instance, asyncio.Future[bool] | None] | None:
         """Return the next instance, None at the end."""
@@ -159,7 +159,7 @@ class SendQueue:
         """Let nobody wait any more: nothing will be sent."""
         self.failure = error
         for instance, placed in self._waiting:
-            self._fail(instance.sop_instance_uid, _why(error), instance.path)
+            self._fail(instance.sop_instance_uid, _why(error), instance.path, refused=isinstance(error, NetworkError))
             if placed is not None and not placed.done():
                 placed.set_exception(error)
         self._waiting.clear()

@@ -190,7 +190,10 @@ class TransferReport(Report):
         refused : bool, optional
             True where the peer is why; False for trouble of our own, a full disk say.
         """
-        self.errors.add(Problem("refused" if refused else "error", subject, message, status))
+        problem = Problem("refused" if refused else "error", subject, message, status)
+        # What is of no subject happened once, however many hear of it.
+        if subject or problem not in self.errors:
+            self.errors.add(problem)
 
     def doubt(self, reason: str) -> None:
         """Note why completeness is unknown: a capped query, a series without a count."""

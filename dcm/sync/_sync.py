@@ -98,8 +98,7 @@ async def sync(
                         new_temp = all_dests[0].new_temp
                         await source.fetch(found, deliver, own, dests=names, keep_errors=keep_errors, new_temp=new_temp)
                 except NetworkError as error:  # noqa: PERF203
-                    if all(target.error is None for target in targets) or not targets:
-                        own.error("", str(error))
+                    _give_up(own, names, error)
     except asyncio.CancelledError:
         own.interrupted = True
         raise
@@ -109,6 +108,14 @@ async def sync(
     if report is None:
         own.raise_failures()
     return own
+
+
+def _give_up(report: TransferReport, names: Sequence[str], error: NetworkError) -> None:
+    """Say why what is still expected will not come."""
+    report.error("", str(error))
+    for name in names:
+        for uid in report.pending(name):
+            report.record(uid, Outcome.FAILED, dest=name, reason=error.message, refused=True)
 
 
 class _Target:
