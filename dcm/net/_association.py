@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 from typing import TYPE_CHECKING
 
-from ..errors import AssociationAbortedError, NetworkError, PeerTimeoutError, ProtocolError
-from .wire import Command, CommandField, State, Wire
-from .wire.events import (
+from dcm.errors import AssociationAbortedError, NetworkError, PeerTimeoutError, ProtocolError
+from dcm.net._deadlines import Deadlines, Phase
+from dcm.net._exchange import Exchange
+from dcm.net.wire import Command, CommandField, State, Wire
+from dcm.net.wire.events import (
     Aborted,
     Accepted,
     CommandReceived,
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Protocol
 
-    from ..node import Timeouts
-    from .wire import AssociateAccept, AssociateReject, AssociateRequest, Limits
-    from .wire.pdu import Buffer
+    from dcm.net.wire import AssociateAccept, AssociateReject, AssociateRequest, Limits
+    from dcm.net.wire.pdu import Buffer
+    from dcm.node import Timeouts
 
     class DataSink(Protocol):
         """Takes the data set that follows a command."""
@@ -48,84 +49,13 @@ if TYPE_CHECKING:
         def association_closed(self, association: Association) -> None: ...
 
 
-__all__ = ["Association", "Exchange"]
+__all__ = ["Association"]
 
 _BUFFER_SIZE = 1 << 18
-# Responses that nobody has taken yet, before we stop reading: a slow reader of a C-FIND must not fill our memory.
-_MAX_WAITING = 2000
-_MAX_IDENTIFIER = 1 << 24
 # Linux only, and the kernel forgets it at each read: without it, a peer that leaves Nagle's algorithm on waits 40 ms
 # for our delayed ACK with each instance.
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 _CLOSE_WITHIN = 1.0
-
-
-class Exchange:
-    """One request of ours and the responses to it.
-
-    Attributes
-    ----------
-    finished : bool
-        Whether the final response has come.
-    """
-
-    def __init__(self, association: Association, context_id: int, command: Command) -> None:
-        self.context_id = context_id
-        self.command = command
-        self.finished = False
-        self._association = association
-        self._responses: deque[tuple[Command, bytes | None]] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._identifier = bytearray()
-        self._response: Command | None = None
-
-    def feed(self, data: memoryview, last: bool) -> None:
-        """Take a part of the identifier of the current response."""
-        self._identifier += data
-        if len(self._identifier) > _MAX_IDENTIFIER:
-            peer = self._association.peer
-            self._association.fail(ProtocolError(f"{peer} sent an identifier of more than {_MAX_IDENTIFIER} bytes"))
-        elif last and self._response is not None:
-            self.add(self._response, bytes(self._identifier))
-            self._identifier.clear()
-
-    def begin(self, response: Command) -> None:
-        """Keep a response until its identifier has come."""
-        self._response = response
-
-    def add(self, response: Command, identifier: bytes | None) -> None:
-        """Queue a whole response."""
-        self._responses.append((response, identifier))
-        if response.status is None or response.status not in (0xFF00, 0xFF01):
-            self.finished = True
-            self._association.exchange_finished(self)
-        elif len(self._responses) == _MAX_WAITING:
-            self._association.pause("responses")
-        self.wake()
-
-    def wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def next(self) -> tuple[Command, bytes | None]:
-        """Return the next response and its identifier.
-
-        Raises
-        ------
-        NetworkError
-            The association failed, and all that came before has been taken.
-        """
-        while not self._responses:
-            self._association.check()
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        taken = self._responses.popleft()
-        if len(self._responses) == _MAX_WAITING // 2:
-            self._association.resume("responses")
-        return taken
 
 
 class Association(asyncio.BufferedProtocol):
@@ -159,9 +89,7 @@ class Association(asyncio.BufferedProtocol):
         self.rejected: AssociateReject | None = None
         self.address = ""
         self.busy = 0  # requests of the peer that we are answering
-        self._timeouts = timeouts
         self._owner = owner
-        self._idle = idle
         self._buffer = memoryview(bytearray(_BUFFER_SIZE))
         self._exchanges: dict[int, Exchange] = {}
         self._sink: DataSink | None = None
@@ -169,9 +97,7 @@ class Association(asyncio.BufferedProtocol):
         self._paused: set[str] = set()
         self._can_write: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._last_progress = 0.0
-        self._pdu_since: float | None = None
-        self._pdus_seen = 0
+        self._deadlines = Deadlines(timeouts, idle)
         self._socket: socket.socket | None = None
         self._opened: asyncio.Future[None] | None = None
         self._connected = False
@@ -197,7 +123,7 @@ class Association(asyncio.BufferedProtocol):
         self._socket = transport.get_extra_info("socket")
         if self._socket is not None:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._last_progress = self._loop.time()
+        self._deadlines.start(self._loop.time())
         self._quick_ack()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -206,12 +132,15 @@ class Association(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self._quick_ack()
         self._progress()
-        for event in self.wire.receive(self._buffer[:nbytes]):
-            self._act(event)
-        self._watch_pdu()
+        events = self.wire.receive(self._buffer[:nbytes])
         output = self.wire.take_output()
         if output:
+            # Before the events: some of them close the connection.
             self._transport.write(output)
+        for event in events:
+            self._act(event)
+        if self._deadlines.pdu(self.wire.pdus if self.wire.in_pdu else None):
+            self.arm()
 
     def eof_received(self) -> bool:
         if self.wire.receive_eof():
@@ -268,8 +197,6 @@ class Association(asyncio.BufferedProtocol):
             self._fail(AssociationAbortedError(f"{self.peer} aborted the association ({why})", peer=self.peer))
             self._close_transport()
         elif type(event) is Violated:
-            output = self.wire.take_output()
-            self._transport.write(output)
             self._fail(ProtocolError(f"{self.peer} broke the DICOM protocol: {event.message}", peer=self.peer))
             self._close_transport()
 
@@ -299,8 +226,9 @@ class Association(asyncio.BufferedProtocol):
         """
         self.request = request
         self._opened = self._loop.create_future()
+        self._deadlines.start(self._loop.time())
         self._write([self.wire.request(request)])
-        self._arm()
+        self.arm()
         await self._opened
         self.check()
 
@@ -318,7 +246,7 @@ class Association(asyncio.BufferedProtocol):
         self._exchanges[command.message_id] = exchange
         self._progress()
         self._write(self.wire.send_message(context_id, command, data))
-        self._arm()
+        self.arm()
         return exchange
 
     async def send_data(self, context_id: int, data: Buffer, *, last: bool) -> None:
@@ -343,7 +271,7 @@ class Association(asyncio.BufferedProtocol):
         if self._failure is None and self.wire.state in (State.ESTABLISHED, State.AWAITING_LOCAL_RELEASE):
             self._write(self.wire.send_message(context_id, command, data))
             self._progress()
-            self._arm()
+            self.arm()
 
     def cancel(self, exchange: Exchange) -> None:
         """Send a C-CANCEL for an exchange that has not finished (PS3.7 section 9.3.2.3)."""
@@ -359,7 +287,7 @@ class Association(asyncio.BufferedProtocol):
         """Write what the wire returned for an answer to the association request."""
         self._transport.write(output)
         self._progress()
-        self._arm()
+        self.arm()
 
     def refuse(self, reject: AssociateReject) -> None:
         """Reject the association and close the connection."""
@@ -447,7 +375,7 @@ class Association(asyncio.BufferedProtocol):
     def resume(self, why: str) -> None:
         self._paused.discard(why)
         self._progress()
-        self._arm()
+        self.arm()
         if not self._paused and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -465,51 +393,34 @@ class Association(asyncio.BufferedProtocol):
     # -- deadlines -----------------------------------------------------------------------------------------------------
 
     def _progress(self) -> None:
-        self._last_progress = self._loop.time()
-
-    def _watch_pdu(self) -> None:
-        """Note when the PDU that is coming in began."""
-        if not self.wire.in_pdu:
-            self._pdu_since = None
-        elif self._pdu_since is None or self.wire.pdus != self._pdus_seen:
-            self._pdu_since = self._last_progress
-            self._pdus_seen = self.wire.pdus
-            self._arm()
+        self._deadlines.progress(self._loop.time())
 
     def _due(self) -> tuple[float, str] | None:
-        """When something must have happened, and what."""
-        dues: list[tuple[float, str]] = []
-        timeouts = self._timeouts
-        if self.wire.state in (State.AWAITING_ANSWER, State.AWAITING_REQUEST):
-            if timeouts.association is not None:
-                dues.append((self._last_progress + timeouts.association, "negotiate an association"))
-        elif self._exchanges and not self.busy and not self._paused:
-            if timeouts.dimse is not None:
-                dues.append((self._last_progress + timeouts.dimse, "go on with the operation"))
-        elif self._idle is not None and not self.busy and not self._paused:
-            dues.append((self._last_progress + self._idle, "send anything"))
-        if self._pdu_since is not None and timeouts.dimse is not None and not self._paused:
-            dues.append((self._pdu_since + timeouts.dimse, "finish a PDU"))
-        return min(dues, default=None)
-
-    def _arm(self) -> None:
-        """See to it that `_check_due` runs; a timer that is too early looks again, so progress costs nothing."""
-        if self._timer is None and self._failure is None:
-            due = self._due()
-            if due is not None:
-                self._timer = self._loop.call_at(due[0], self._check_due)
+        state = self.wire.state
+        if state in (State.AWAITING_ANSWER, State.AWAITING_REQUEST):
+            phase = Phase.NEGOTIATING
+        elif self.busy or self._paused:
+            # It is we who keep the peer waiting.
+            phase = Phase.OURS
+        else:
+            phase = Phase.OPERATING if self._exchanges else Phase.IDLE
+        return self._deadlines.due(phase)
 
     def arm(self) -> None:
-        """Begin to hold the peer to its deadlines (an acceptor does so as soon as it is connected)."""
-        self._arm()
+        """See to it that the next deadline is looked at in time.
+
+        A timer that turns out to be too early looks again, so progress costs nothing.
+        """
+        due = self._due() if self._failure is None else None
+        if due is not None and (self._timer is None or due[0] < self._timer.when()):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(due[0], self._check_due)
 
     def _check_due(self) -> None:
         self._timer = None
         due = self._due()
         if due is not None and due[0] <= self._loop.time():
-            waited = self._loop.time() - (
-                self._pdu_since if due[1] == "finish a PDU" and self._pdu_since else self._last_progress
-            )
-            self.fail(PeerTimeoutError(f"{self.peer} did not {due[1]} within {waited:.0f} s"))
-        elif due is not None and self._failure is None:
-            self._timer = self._loop.call_at(due[0], self._check_due)
+            self.fail(PeerTimeoutError(f"{self.peer} did not {due[1]}", hint="it may be overloaded, or hang"))
+        else:
+            self.arm()

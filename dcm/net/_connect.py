@@ -8,20 +8,20 @@ import socket
 import ssl
 from typing import TYPE_CHECKING
 
-from ..errors import AssociationRejectedError, ConnectionFailedError, NetworkError, NoContextError, ProtocolError
-from ..node import RemoteNode
-from ._association import Association
-from ._registry import class_name
-from ._tasks import within
-from .tls import client_context
-from .wire import AssociateRequest, Limits, ProposedContext
-from .wire.negotiation import ACCEPTANCE
+from dcm.errors import AssociationRejectedError, ConnectionFailedError, NetworkError, NoContextError, ProtocolError
+from dcm.net._association import Association
+from dcm.net._registry import class_name
+from dcm.net._tasks import within
+from dcm.net.tls import client_context
+from dcm.net.wire import AssociateRequest, Limits, ProposedContext
+from dcm.net.wire.negotiation import ACCEPTANCE
+from dcm.node import RemoteNode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ..node import DcmNode
-    from ._association import Owner
+    from dcm.net._association import Owner
+    from dcm.node import DcmNode
 
 __all__ = ["connect"]
 

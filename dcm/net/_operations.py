@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from dcm._bridge import Bridge
     from dcm.instance import Instance
-    from dcm.net._association import Association, Exchange
+    from dcm.net._association import Association
+    from dcm.net._exchange import Exchange
     from dcm.net.wire import Context
 
 __all__ = ["SubOperations", "context_for", "echo", "find", "get", "is_pending", "move", "store"]

@@ -8,8 +8,8 @@ from pydicom.uid import UID, AllTransferSyntaxes
 from pynetdicom import AllStoragePresentationContexts
 from pynetdicom import status as registry
 
-from ..levels import QueryLevel
-from ..node import QueryModel
+from dcm.levels import QueryLevel
+from dcm.node import QueryModel
 
 __all__ = [
     "FIND_CLASSES",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError
+from dcm.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ..node import TlsConfig
+    from dcm.node import TlsConfig
 
 __all__ = ["client_context", "server_context"]
 
