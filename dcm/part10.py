@@ -51,6 +51,7 @@ _GROUP_LENGTH = struct.Struct("<HH2sHL")
 _ELEMENT = struct.Struct("<HH2sH")
 _LENGTH = struct.Struct("<L")
 _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_SHORT_VRS = frozenset({b"AE", b"SH", b"UI", b"UL"})  # all that group 0002 has of the others
 _VERSION_ELEMENT = struct.pack("<HH2sHL2s", 0x0002, 0x0001, b"OB", 0, 2, b"\x00\x01")
 
 
@@ -154,19 +155,21 @@ def _read_group(buf: Buffer, pos: int) -> FileMeta:
     found = {0x0002: "", 0x0003: "", 0x0010: "", 0x0016: ""}
     size = len(buf)
     group_end = -1
+    unpack = _ELEMENT.unpack_from
     while pos + 8 <= size:
-        group, element, vr, length = _ELEMENT.unpack_from(buf, pos)
+        group, element, vr, length = unpack(buf, pos)
         if group != 0x0002 or (pos == group_end and found[0x0010] in DEFLATED_SYNTAXES):
             break  # deflated data begins with any bytes, those of another element of group 0002 among them
-        header = 8
-        if vr in _LONG_VRS:
-            header = 12
-            if pos + 12 > size:
-                return _meta(found, pos + 12, truncated=True)
+        start = pos + 8
+        if vr in _SHORT_VRS:
+            pass
+        elif vr in _LONG_VRS:
+            start = pos + 12
+            if start > size:
+                return _meta(found, start, truncated=True)
             (length,) = _LENGTH.unpack_from(buf, pos + 8)
         elif not b"AA" <= vr <= b"ZZ":  # implicit VR, as some old writers have it
             (length,) = _LENGTH.unpack_from(buf, pos + 4)
-        start = pos + header
         pos = start + length
         if element in found and pos <= size:
             found[element] = bytes(buf[start:pos]).decode("latin-1").rstrip("\0 ")

@@ -50,7 +50,6 @@ def peek_file(file: str | os.PathLike[str] | int, tags: frozenset[int] = QUERY_T
     StoreError
         If it cannot be read.
     """
-    name = f"file descriptor {file}" if isinstance(file, int) else os.fsdecode(file)
     try:
         if isinstance(file, int):
             return _peek_fd(file, tags)
@@ -60,9 +59,13 @@ def peek_file(file: str | os.PathLike[str] | int, tags: frozenset[int] = QUERY_T
         finally:
             os.close(fd)
     except OSError as exc:
-        raise StoreError(f"cannot read {name}: {exc.strerror or exc}") from exc
+        raise StoreError(f"cannot read {_name(file)}: {exc.strerror or exc}") from exc
     except InvalidDicomError as exc:
-        raise InvalidDicomError(f"{name}: {exc.message}") from exc
+        raise InvalidDicomError(f"{_name(file)}: {exc.message}") from exc
+
+
+def _name(file: str | os.PathLike[str] | int) -> str:
+    return f"file descriptor {file}" if isinstance(file, int) else os.fsdecode(file)
 
 
 def _peek_fd(fd: int, tags: frozenset[int]) -> Header:

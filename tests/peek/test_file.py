@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import struct
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -355,3 +357,18 @@ def test_what_is_read_is_what_is_there() -> None:
     with warnings.catch_warnings():
         assert header.pixel_offset is not None
         assert data[header.pixel_offset :].startswith(dcmread(sample).PixelData)
+
+
+@pytest.mark.parametrize("syntax", [IMPLICIT_LE, EXPLICIT_LE])
+def test_looking_at_a_file_takes_no_pydicom(syntax: str, tmp_path: Path) -> None:
+    file = tmp_path / "in.dcm"
+    elements = [Element(0x00080005, "CS", b"ISO_IR 192"), *IMAGE[:2], Element(0x00100010, "PN", "Müller".encode())]
+    file.write_bytes(pack_meta(CT, "1.2.3.4", syntax) + encode_for([*elements, *IMAGE[3:]], syntax))
+    program = (
+        "import sys, dcm.instance\n"
+        "header = dcm.instance.Instance.from_file(sys.argv[1]).header\n"
+        "assert header.text(0x00100010) == 'M\\xfcller' and header.complete and len(header.attributes) == 5\n"
+        "print([name for name in ('pydicom', 'numpy', 'pynetdicom') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, file], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
