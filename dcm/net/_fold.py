@@ -7,7 +7,7 @@ hierarchy of what came before.
 
 from __future__ import annotations
 
-from dcm.attrs import Attributes
+from dcm.attrs import Attributes, Shape
 from dcm.errors import InconsistentDataError, InvalidDicomError
 from dcm.levels import QueryLevel
 from dcm.net._keys import QUERY_RETRIEVE_LEVEL, SPECIFIC_CHARACTER_SET
@@ -20,6 +20,7 @@ __all__ = ["Fold"]
 
 # How and where an answer was got: nothing about the object.
 _ENVELOPE = frozenset({SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, 0x00080054})
+_MAX_FORMS = 256
 
 
 class Fold:
@@ -60,14 +61,17 @@ class Fold:
         if level is search_level:
             self._known[level] = self.result
         self._new: list[Attributes] = []
+        self._forms: dict[tuple[int, int], _Form] = {}
 
-    def take(self, request: FindRequest, answer: Attributes) -> Attributes | None:
+    def take(self, request: FindRequest, answer: Attributes) -> tuple[Attributes | None, bool]:
         """Take one answer to a request.
 
         Returns
         -------
-        Attributes or None
-            The answer with the identifiers and attributes of its parents, where it is good and names something new.
+        record : Attributes or None
+            The answer with the identifiers and attributes of its parents; None where it is no good.
+        fresh : bool
+            Whether it names something that no answer has named before.
         """
         self._report.n_responses += 1
         request.seen.n += 1
@@ -77,31 +81,34 @@ class Fold:
         if fault or context is None:
             kind, message = fault or ("outside", f"{request.level.name} answers with a UID that was not asked for")
             self._report.drop(kind, uid, message)
-            return None
+            return None, False
         request.seen.note(request.level, answer)
         record = self._filled(context, answer)
         known = self._known[request.level]
-        if not self._add(known, record, uid):
-            return None
-        request.seen.n_fresh += 1
-        if known is self.result:
+        fresh = self._add(known, record)
+        if fresh is None:
+            return None, False
+        request.seen.n_fresh += fresh
+        if fresh and known is self.result:
             self._new.append(record)
-        return record
+        return record, fresh
 
     def deliver(self, record: Attributes) -> None:
         """Add to the result what a record of a finer level says."""
         record = record.only(up_to(self.result.level))
-        if self._add(self.result, record, record.text(self.result.level.uid_tag)):
+        if self._add(self.result, record):
             self._new.append(record)
 
-    def _add(self, known: QueryResult, record: Attributes, uid: str) -> bool:
+    def _add(self, known: QueryResult, record: Attributes) -> bool | None:
+        """Whether a record is new to a result; None where it does not fit."""
         try:
             return known.add(record)
         except InvalidDicomError:
-            self._report.drop("invalid", uid, f"{known.level.name} answers without one identifier for each level")
+            kind, message = "invalid", f"{known.level.name} answers without one identifier for each level"
         except InconsistentDataError:
-            self._report.drop("inconsistent", uid, f"{known.level.name} answers that contradict earlier ones")
-        return False
+            kind, message = "inconsistent", f"{known.level.name} answers that contradict earlier ones"
+        self._report.drop(kind, record.text(known.level.uid_tag), message)
+        return None
 
     def partial(self) -> QueryResult:
         """What was found since the last call."""
@@ -110,9 +117,43 @@ class Fold:
 
     def _filled(self, context: Attributes, answer: Attributes) -> Attributes:
         """The answer, with what is known about its parents where the peer does not say."""
-        record = answer.without(self._dropped)
-        gaps = [element for element in context.elements() if element[2] is not None and not record.text(element[0])]
-        return record.replace(gaps) if gaps else record
+        key = (id(context), id(answer._shape))
+        form = self._forms.get(key)
+        if form is None:
+            if len(self._forms) >= _MAX_FORMS:
+                self._forms.clear()
+            form = self._forms[key] = _Form(context, answer._shape, self._dropped)
+        return form.fill(answer)
+
+
+class _Form:
+    """How to complete the answers of one shape below one node; worked out once, as there may be thousands of them.
+
+    Parameters
+    ----------
+    context : Attributes
+        What is known about the parents.
+    shape : Shape
+        The shape of the answers.
+    dropped : frozenset of int
+        The tags that are not kept.
+    """
+
+    def __init__(self, context: Attributes, shape: Shape, dropped: frozenset[int]) -> None:
+        # Kept so that nothing else can get their ids.
+        self._context, self._source = context, shape
+        vrs = {tag: vr for tag, vr, value in context.elements() if value is not None}
+        vrs.update((tag, vr) for tag, vr in zip(shape.tags, shape.vrs, strict=True) if tag not in dropped)
+        tags = tuple(sorted(vrs))
+        self._shape = Shape.of(tags, tuple([vrs[tag] for tag in tags]))
+        # Where each value is in the answer (-1: nowhere), and what to take in place of none.
+        self._values = [(shape.index.get(tag, -1), context.get(tag)) for tag in tags]
+
+    def fill(self, answer: Attributes) -> Attributes:
+        """Complete one answer."""
+        told = answer._values
+        values = [known if at < 0 or told[at] is None else told[at] for at, known in self._values]
+        return Attributes.from_shape(self._shape, tuple(values))
 
 
 def _fault(request: FindRequest, answer: Attributes, uid: str) -> tuple[str, str] | None:

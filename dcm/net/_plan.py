@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -40,13 +40,13 @@ from dcm.levels import QueryLevel
 from dcm.net._caps import Seen, is_suspicious
 from dcm.net._fold import Fold
 from dcm.net._keys import RETURN_KEYS, QueryKeys, has_value, level_in, level_of
-from dcm.net._request import FindRequest, Node
+from dcm.net._request import EMPTY, FindRequest, Node
 from dcm.net._seeds import Seeds
 from dcm.net._split import Splitter
 from dcm.node import DcmNode, QueryModel, RemoteNode
 from dcm.query import QueryProv, QueryResult
 from dcm.query._counts import count_of
-from dcm.query._elements import keyword_of
+from dcm.query._elements import keyword_of, up_to
 from dcm.report import QueryReport
 from dcm.text import plural, safe_text
 
@@ -164,16 +164,27 @@ class FindPlan:
 
     def feed(self, request: FindRequest, answer: Attributes) -> None:
         """Take one answer: a pending response (status 0xFF00 or 0xFF01) to a request."""
-        record = self._fold.take(request, answer)
+        record, fresh = self._fold.take(request, answer)
         if record is None:
             return
-        self._splitter.earn()
+        if fresh:
+            self._splitter.earn()
         if request.level >= self.search_level:
-            if request.level > self.level:
+            if fresh and request.level > self.level:
                 self._fold.deliver(record)
             return
+        node, uid = request.node, record.text(request.level.uid_tag)
+        if uid in node.asked_below:
+            return
+        node.asked_below.add(uid)
         uids = {level: record.text(level.uid_tag) for level in QueryLevel if level <= request.level}
-        self._advance(Node(uids, record, verified=request.level, targets=request.node.targets))
+        below = [
+            replace(
+                one, uids={**one.uids, **uids}, context=one.context.replace(record.elements()), verified=request.level
+            )
+            for one in node.below
+        ]
+        self._advance(below or [Node(uids, record, request.level)])
 
     def done(self, request: FindRequest, status: int = 0, comment: str = "") -> None:
         """Take the final response to a request.
@@ -200,7 +211,7 @@ class FindPlan:
             self.report.fail(str(request), says, status)
             self._todo.extend(self._splitter.failed(request))
         elif request.node.relational and _too_wide(request):
-            self._advance(replace(request.node, relational=False))
+            self._advance([replace(request.node, relational=False)])
         else:
             self.report.n_succeeded += status == 0
             request.expected = self._expected(request)
@@ -240,8 +251,7 @@ class FindPlan:
             if found.n_nameless:
                 self._splitter.note(f"{plural(found.n_nameless, 'patient')} without PatientID cannot be asked for")
             nodes = found.nodes
-        for node in nodes:
-            self._advance(replace(node, relational=self._relational))
+        self._advance([replace(node, relational=self._relational) for node in nodes])
         self._finish()
 
     def _finish(self) -> None:
@@ -249,18 +259,30 @@ class FindPlan:
             self._closed = True
             self.report.capped.extend(self._splitter.notes)
 
-    def _advance(self, node: Node) -> None:
-        """Ask for what comes next below a node: at the search level, or first at one above it."""
+    def _advance(self, nodes: Iterable[Node]) -> None:
+        """Ask for what comes next below some nodes: at the search level, or first at one above it."""
+        parents: dict[tuple[QueryLevel, str], list[Node]] = {}
+        for node in nodes:
+            level = self._next_level(node)
+            if level == self.search_level or level not in node.uids:
+                self._push(level, node, node.targets if level == self.search_level else {})
+            else:
+                parents.setdefault((level, node.uids[level]), []).append(node)
+        # What is known, and has to match a key of its own level: asked for once, for all that is below it.
+        for (level, uid), below in parents.items():
+            uids = {above: below[0].uids[above] for above in below[0].uids if above < level}
+            context = below[0].context.only(up_to(QueryLevel(level - 1))) if level > QueryLevel.PATIENT else EMPTY
+            self._push(level, Node(uids, context, below=tuple(below)), {uid: context})
+
+    def _next_level(self, node: Node) -> QueryLevel:
         for level in QueryLevel:
-            if level is QueryLevel.PATIENT and self._model is QueryModel.STUDY_ROOT:
+            if level >= self.search_level:
+                break
+            if node.relational or (level is QueryLevel.PATIENT and self._model is QueryModel.STUDY_ROOT):
                 continue
-            if level == self.search_level:
-                self._push(level, node, node.targets)
-                return
-            known = node.relational or (node.verified is not None and level <= node.verified)
-            if not known and self._needs(level, node):
-                self._push(level, node, {})
-                return
+            if (node.verified is None or level > node.verified) and self._needs(level, node):
+                return level
+        return self.search_level
 
     def _needs(self, level: QueryLevel, node: Node) -> bool:
         """Whether a node has to be asked for at a level above the search level."""
@@ -293,7 +315,7 @@ class FindPlan:
     def _expected(self, request: FindRequest) -> int | None:
         """How many answers there should be by what the peer itself said of the parent; None where it did not."""
         node, parent = request.node, request.node.verified
-        if parent is None or parent >= request.level or request.contexts or len(request.narrow):
+        if parent is None or parent != node.parent_of(request.level) or request.contexts or len(request.narrow):
             return None
         valued = [level_of(tag) for tag, value in self._keys.items.items() if has_value(value)]
         if any(level is None or level > parent for level in valued):

@@ -42,6 +42,10 @@ class Node:
     targets : mapping of str to Attributes
         The unique keys at the level of the query that are asked for, where not all are, and what is known about the
         parents of each.
+    below : tuple of Node
+        What to go on with where it matches; everything below it where there are none.
+    asked_below : set of str
+        Which of its children have been named, and are asked for in turn.
     """
 
     uids: Mapping[QueryLevel, str] = field(default_factory=dict)
@@ -49,6 +53,8 @@ class Node:
     verified: QueryLevel | None = None
     relational: bool = False
     targets: Mapping[str, Attributes] = field(default_factory=dict)
+    below: tuple[Node, ...] = ()
+    asked_below: set[str] = field(default_factory=set)
 
     def parent_of(self, level: QueryLevel) -> QueryLevel | None:
         """The finest level above `level` at which it is known."""
@@ -149,15 +155,15 @@ class Split:
     parts : list of FindRequest
         The parts that are to be asked for instead.
     covers : bool
-        Whether the parts cover all that it asks for. Where they do not, they show by finding nothing new that there is
-        nothing to find.
+        Whether the parts cover all that it asks for. Where they do not, they show that there is nothing more to find
+        by finding all that it has found again, and nothing new.
     probes : bool
         Whether the parts ask for what must not be there.
     without : str
         What matches the whole but none of the parts: studies without a "StudyDate" or a "StudyTime".
-    n_left, n_fresh, n_answers, complete
-        What has become of the parts: how many are not done, how much they found that is new, how much at all, and
-        whether each of them was answered completely.
+    n_left, n_fresh, found, complete
+        What has become of the parts: how many are not done, how much they found that is new, what they found at all,
+        and whether each of them was answered completely.
     ignored : bool
         Whether the peer took no notice of what makes the parts narrower.
     """
@@ -169,7 +175,7 @@ class Split:
     without: str = ""
     n_left: int = 0
     n_fresh: int = 0
-    n_answers: int = 0
+    found: set[str] = field(default_factory=set)
     complete: bool = True
     ignored: bool = False
 

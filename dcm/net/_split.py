@@ -156,25 +156,27 @@ class Splitter:
             return
         split.n_left -= 1
         split.n_fresh += request.seen.n_fresh
-        split.n_answers += request.seen.n
+        split.found |= request.seen.uids
         split.complete = split.complete and complete
         if split.n_left == 0:
             self._decide(split)
 
     def _decide(self, split: Split) -> None:
         whole = split.whole
+        confirmed = not split.found if split.probes else not split.n_fresh and whole.seen.uids <= split.found
         whole.seen.n_fresh += split.n_fresh
+        whole.seen.uids |= split.found
         if split.ignored:
             whole.doubt += "; the peer ignores narrower keys"
         if split.ignored or not (split.complete or split.covers):
             self._settle(whole, complete=False)
         elif not split.complete:
             self._close(whole, complete=False)  # the parts say why
-        elif split.covers or not (whole.status or (split.n_answers if split.probes else split.n_fresh)):
+        elif split.covers or (confirmed and not whole.status):
             if split.without and (split.n_fresh or whole.status):
                 text = f"{whole}: {whole.doubt}; more studies without a {split.without} may be left out"
                 self._assumed.append((split.without, text))
-            short = whole.expected is not None and len(whole.seen.uids) + split.n_fresh < whole.expected
+            short = whole.expected is not None and len(whole.seen.uids) < whole.expected
             self._settle(whole, complete=not short)
         else:
             whole.guess = False

@@ -80,7 +80,9 @@ class QueryReport(Report):
     def warnings(self) -> list[str]:
         """One line for each kind of thing that the user should know."""
         lines = cause_lines(self.problems, _LABELS)
-        lines.extend(f"possibly incomplete: {safe_text(text, 300)}" for text in self.capped)
+        lines.extend(f"possibly incomplete: {safe_text(text, 300)}" for text in self.capped[:_MAX_LINES])
+        if len(self.capped) > _MAX_LINES:
+            lines.append(f"possibly incomplete: {len(self.capped) - _MAX_LINES} more")
         if self.interrupted:
             lines.append("interrupted: the answer is not complete")
         return lines
@@ -106,6 +108,7 @@ class QueryReport(Report):
         }
 
 
+_MAX_LINES = 20
 _LABELS = {
     "invalid": "invalid answers left out",
     "outside": "answers left out that were not asked for",
