@@ -56,6 +56,9 @@ _BUFFER_SIZE = 1 << 18
 # for our delayed ACK with each instance.
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 _CLOSE_WITHIN = 1.0
+# A peer awaits each answer before its next request, as we never negotiate anything else (PS3.7 annex D.3.3.3). One that
+# does not could fill our memory with instances that wait for the disk.
+_MOST_REQUESTS = 8
 
 
 class Association(asyncio.BufferedProtocol):
@@ -308,9 +311,13 @@ class Association(asyncio.BufferedProtocol):
 
     async def release(self) -> None:
         """Release the association in order; abort where that is not possible or takes too long."""
-        if self.usable and not self._exchanges:
-            self._write([self.wire.release()])
-            await asyncio.wait([self._closed], timeout=_CLOSE_WITHIN)
+        try:
+            if self.usable and not self._exchanges:
+                self._write([self.wire.release()])
+                await asyncio.wait([self._closed], timeout=_CLOSE_WITHIN)
+        except asyncio.CancelledError:
+            self.drop()
+            raise
         await self.abort()
 
     async def abort(self) -> None:
@@ -373,11 +380,29 @@ class Association(asyncio.BufferedProtocol):
         self._paused.add(why)
 
     def resume(self, why: str) -> None:
+        """Go on reading, unless somebody else has paused too."""
+        if why not in self._paused:
+            return
         self._paused.discard(why)
-        self._progress()
-        self.arm()
+        self._our_turn_ends()
         if not self._paused and not self._transport.is_closing():
             self._transport.resume_reading()
+
+    def begin_answer(self) -> None:
+        """A request of the peer is being acted on, which may take its time."""
+        self.busy += 1
+        if self.busy == _MOST_REQUESTS:
+            self.pause("requests")
+
+    def end_answer(self) -> None:
+        """A request of the peer has been answered: the clock runs for the peer again."""
+        self.busy -= 1
+        self.resume("requests")
+        self._our_turn_ends()
+
+    def _our_turn_ends(self) -> None:
+        self._deadlines.resume(self._loop.time())
+        self.arm()
 
     def _write(self, buffers: Iterable[Buffer]) -> None:
         self._transport.write(b"".join(buffers))

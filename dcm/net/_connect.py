@@ -149,7 +149,8 @@ def _check_answer(association: Association, local: DcmNode, remote: RemoteNode) 
     if rejected is not None:
         hints = {
             (1, 3): f"our AE title {local.ae_title} must be registered there, or choose another with --local",
-            (1, 7): f"is {remote.ae_title} its AE title?",
+            # dcmqrscp says so to callers it does not know, too.
+            (1, 7): f"is {remote.ae_title} its AE title, and does it know us as {local.ae_title}?",
             (3, 1): "it is busy: try again later",
             (3, 2): "it has too many associations: try again later, or lower max_assoc",
         }

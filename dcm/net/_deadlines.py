@@ -53,6 +53,10 @@ class Deadlines:
         """The peer has shown a sign of life."""
         self._last_progress = now
 
+    def resume(self, now: float) -> None:
+        """The peer has waited for us until now: that time does not count."""
+        self._last_progress = self._pdu_since = now
+
     def pdu(self, number: int | None) -> bool:
         """Say which PDU is coming in, by its number, or that none is.
 

@@ -268,13 +268,13 @@ class StoreService:
             await asyncio.wait(list(self._tasks))
 
     def _start(self, association: Association, coroutine: Coroutine[None, None, None]) -> None:
-        association.busy += 1
+        association.begin_answer()
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks[task] = association
         task.add_done_callback(self._finished)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task).busy -= 1
+        self._tasks.pop(task).end_answer()
 
     async def _echo(self, association: Association, context_id: int, command: Command, event: DicomEvent) -> None:
         _Answer(association, context_id, command, await self._handle(event, association.peer)).send()
