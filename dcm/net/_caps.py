@@ -6,6 +6,10 @@ keys: ranges of StudyDate, within one day of StudyTime, then a modality at a tim
 For the instances of one series there is no key to narrow by. But InstanceNumber is a required key, and a peer that
 stops half way leaves out numbers: where they have no gap, and nothing has the number before the first or after the
 last, nothing was left out.
+
+What has no StudyDate or StudyTime matches no range, so what is found in ranges may lack such studies. A result is said
+to be in doubt for that as soon as one of them is seen anywhere; an archive whose only such studies are hidden behind its
+limit cannot be told from one that has none.
 """
 
 from __future__ import annotations

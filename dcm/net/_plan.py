@@ -194,7 +194,7 @@ class FindPlan:
         request : FindRequest
             The request.
         status : int, optional
-            The DIMSE status (PS3.4 table C.4-1).
+            The DIMSE status (PS3.4 table C.4-1). Where we have cancelled it ourselves, `close` the plan instead.
         comment : str, optional
             The Error Comment (0000,0902).
         """
@@ -204,9 +204,6 @@ class FindPlan:
         if len(request.contexts) > 1 and self._list_failed(request):
             missing = {uid: told for uid, told in request.contexts.items() if uid not in request.seen.uids}
             self._push(request.level, request.node, missing, size=1)
-        elif status == _CANCELLED:
-            self._splitter.note(f"{request}: cancelled after {plural(request.seen.n, 'answer')}")
-            self._splitter.failed(request)
         elif status and not _has_more(status):
             self.report.fail(str(request), says, status)
             self._todo.extend(self._splitter.failed(request))
@@ -331,19 +328,21 @@ def _too_wide(request: FindRequest) -> bool:
 
 
 # DIMSE statuses of C-FIND (PS3.4 table C.4-1, PS3.7 annex C), for people.
-_CANCELLED = 0xFE00
 _MEANINGS = {
     0x0122: "SOP class not supported",
     0x0124: "not authorised",
     0xA700: "out of resources",
     0xA900: "identifier does not match the SOP class",
-    _CANCELLED: "cancelled",
+    0xFE00: "cancelled by the peer",
 }
 
 
 def _has_more(status: int) -> bool:
-    """Whether a status says that the answers are not all: out of resources, or a warning."""
-    return 0xA700 <= status <= 0xA7FF or 0xB000 <= status <= 0xBFFF or status in (0x0001, 0x0107, 0x0116)
+    """Whether a status says that the answers are not all: out of resources, a warning, a cancellation not asked for.
+
+    The last is how Orthanc says that it has reached its limit.
+    """
+    return 0xA700 <= status <= 0xA7FF or 0xB000 <= status <= 0xBFFF or status in (0xFE00, 0x0001, 0x0107, 0x0116)
 
 
 def _says(status: int, comment: str) -> str:
