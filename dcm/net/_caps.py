@@ -8,8 +8,8 @@ stops half way leaves out numbers: where they have no gap, and nothing has the n
 last, nothing was left out.
 
 What has no StudyDate or StudyTime matches no range, so what is found in ranges may lack such studies. A result is said
-to be in doubt for that as soon as one of them is seen anywhere; an archive whose only such studies are hidden behind its
-limit cannot be told from one that has none.
+to be in doubt for that as soon as one of them is seen anywhere; an archive whose only such studies are hidden behind
+its limit cannot be told from one that has none.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from dcm.attrs import Attributes, Value
 from dcm.levels import QueryLevel
-from dcm.net._caps import Range, date_range, time_range
+from dcm.net._caps import date_range, time_range
 from dcm.net._keys import level_of, parse_date
 from dcm.net._plan import FindPlan, FindRequest
 from dcm.node import QueryModel
@@ -26,7 +26,6 @@ COUNTS = {
     QueryLevel.SERIES: {0x00201209: QueryLevel.IMAGE},
     QueryLevel.IMAGE: {},
 }
-VRS = {PATIENT_ID: "LO", STUDY_UID: "UI", SERIES_UID: "UI", SOP_UID: "UI", DATE: "DA", TIME: "TM", NUMBER: "IS"}
 
 
 @dataclass
@@ -170,6 +169,3 @@ def make_archive(
                     }
                 )
     return instances
-
-
-__all__ = ["Archive", "Range", "Record", "make_archive", "run"]
