@@ -20,6 +20,7 @@ from dcm.net._identifier import encode_identifier
 from dcm.net._operations import context_for, find, is_pending
 from dcm.net._plan import FindPlan
 from dcm.net._registry import FIND_CLASSES
+from dcm.net._tasks import cancel_all
 from dcm.peek import read_attributes
 from dcm.query import QueryResult
 from dcm.report import QueryReport
@@ -120,10 +121,8 @@ class Finder:
                     yielded = True
                     yield part
         finally:
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
+            await cancel_all(*running)
+            plan.close()
         rest = plan.partial()
         if len(rest) or not yielded:
             yield rest
@@ -138,6 +137,7 @@ class Finder:
                 if attempt == _TRIES - 1:
                     raise
                 log.warning("%s; asking again", error.message)
+                plan.again(request)
             else:
                 return
             finally:
@@ -151,14 +151,14 @@ class Finder:
         identifier = encode_identifier(request.identifier, syntax, self._remote.charset)
         n_answers = 0
         async with contextlib.aclosing(find(association, sop_class, identifier)) as answers:
-            async for status, data in answers:
+            async for status, data, comment in answers:
                 if not is_pending(status):
-                    plan.done(request, status)
+                    plan.done(request, status, comment)
                     return
                 try:
                     record = read_attributes(data or b"", syntax, charset=self._remote.charset)
                 except InvalidDicomError as error:
-                    plan.report.drop("invalid", "", f"answers that cannot be decoded: {error.message}")
+                    plan.unreadable(request, error.message)
                     continue
                 plan.feed(request, record)
                 n_answers += 1

@@ -120,7 +120,7 @@ async def echo(association: Association) -> int:
 
 async def find(
     association: Association, sop_class: str, identifier: bytes
-) -> AsyncGenerator[tuple[int, bytes | None], None]:
+) -> AsyncGenerator[tuple[int, bytes | None, str], None]:
     """C-FIND (PS3.7 section 9.1.2).
 
     Parameters
@@ -133,15 +133,15 @@ async def find(
 
     Yields
     ------
-    int, bytes or None
-        Status and identifier of each response, the final one included, whatever it says.
+    int, bytes or None, str
+        Status, identifier and Error Comment of each response, the final one included, whatever it says.
     """
     context = context_for(association, sop_class)
     command = Command(CommandField.C_FIND_RQ, affected_class=sop_class, priority=Priority.MEDIUM, has_data=True)
     exchange = association.start(context.id, command, identifier)
     async with contextlib.aclosing(_responses(association, exchange)) as responses:
         async for response, data in responses:
-            yield _status(association, response), data
+            yield _status(association, response), data, response.error_comment or ""
 
 
 def get(association: Association, sop_class: str, identifier: bytes) -> AsyncGenerator[SubOperations, None]:
