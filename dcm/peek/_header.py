@@ -145,8 +145,8 @@ def peek(
     total : int, optional
         How long the whole data set is, where `buf` is only the beginning of it.
     read : callable, optional
-        ``read(position, n)`` gives `n` more bytes of the data set, fewer only at its end. Without it, what is not in
-        `buf` can be jumped over, but not into.
+        ``read(position, n)`` gives `n` bytes of the data set from any position on, fewer only at its end. Without it,
+        what is not in `buf` can be jumped over, but not into.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def peek(
     known = min(len(view), size)
 
     def from_view(pos: int, n: int) -> bytes:
-        if pos < known or read is None:
+        if pos + n <= known or read is None:
             return bytes(view[pos : min(pos + n, known)])
         return read(pos, n)
 

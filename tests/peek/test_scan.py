@@ -229,6 +229,34 @@ def test_the_head_of_an_instance_and_a_way_to_the_rest(syntax: str) -> None:
     assert peek(cut[:100], syntax, total=len(cut), read=read).complete is False
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+@every_syntax
+def test_a_value_across_the_end_of_the_head(syntax: str, kind: type[bytes] | type[bytearray]) -> None:
+    data = encode_for(IMAGE, syntax)
+    for length in range(len(data)):
+        header = peek(kind(data[:length]), syntax, total=len(data), read=lambda pos, n: data[pos : pos + n])
+        assert describe(header) == describe(peek(data, syntax))
+
+
+def test_next_to_nothing() -> None:
+    empty = encode([Element(0x00080050, "SH", b"")], Encoding())
+    assert len(empty) == 8
+    for data, syntax in ((empty, EXPLICIT_LE), (empty, IMPLICIT_LE), (deflate(empty), DEFLATED)):
+        header = peek(data, syntax)
+        assert header.complete
+        assert "no SOP Instance UID" in header.problem
+        assert dict(header.attributes) == {0x00080050: None}
+
+
+def test_a_sequence_that_cannot_be_read_is_left_out() -> None:
+    broken = b"\x08\x00\x10\x11SQ\0\0\x08\0\0\0" + b"\xfe\xff\x00\xe0\x09\0\0\0"
+    data = encode(SMALL[:2], Encoding()) + broken + encode(IMAGE[2:4], Encoding())
+    header = peek(data, EXPLICIT_LE, frozenset({0x00081110, REFERENCED_IMAGES, PATIENT_ID}))
+    assert header.complete
+    assert list(header.attributes) == [REFERENCED_IMAGES, PATIENT_ID]
+    assert header.text(0x00081110) == ""
+
+
 def test_deflated_data_of_which_only_the_head_is_there() -> None:
     noise = random.Random(1).randbytes(20_000)
     data = encode_for([*SMALL, Element(0x00204000, "LT", noise)], DEFLATED)
