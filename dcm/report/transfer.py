@@ -47,7 +47,11 @@ class TransferReport(Report):
         Failures of more than one instance: an association, a whole series whose instances nobody knows.
     doubts : list of str
         Why completeness is unknown.
+    dry_run : bool
+        Nothing is to move: what is expected is what would be asked for, and none of it is missing.
     """
+
+    dry_run: bool = False
 
     def __init__(self, progress: Progress | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.progress: Progress = progress if progress is not None else NullProgress()
@@ -275,9 +279,12 @@ class TransferReport(Report):
             return 130
         counts = self._states.counts
         failed = counts[Outcome.FAILED] + self.errors.count()
-        if not (failed or counts[Outcome.CONFLICT] or counts[Outcome.MISSING] or self.n_pending):
+        n_pending = 0 if self.dry_run else self.n_pending
+        if not (failed or counts[Outcome.CONFLICT] or counts[Outcome.MISSING] or n_pending):
             return 5 if self.doubts else 0
         done = counts[Outcome.CONFLICT] or any(n for outcome, n in counts.items() if outcome.good)
+        if self.dry_run:
+            done = self.n_pending
         return 4 if failed and not done and self._all_refused() else 3
 
     def _all_refused(self) -> bool:
@@ -324,7 +331,7 @@ class TransferReport(Report):
                 text += f" ({human_bytes(self.n_bytes / seconds)}/s)"
         counts = [f"{n} {outcome.label}" for outcome, n in self._states.counts.items() if n]
         if self.n_pending:
-            counts.append(f"{self.n_pending} not reached")
+            counts.append(f"{self.n_pending} {'to be fetched' if self.dry_run else 'not reached'}")
         return "\n".join([f"{text}: {', '.join(counts)}" if counts else text, *self.warnings])
 
     def to_json(self) -> dict[str, object]:
@@ -342,6 +349,7 @@ class TransferReport(Report):
             "adds_up": self.adds_up(),
             "completeness_unknown": list(self.doubts),
             "interrupted": self.interrupted,
+            "dry_run": self.dry_run,
             "exit_code": self.exit_code,
             "problems": [problem.to_json() for problem in self.problems],
             "anomalies": [problem.to_json() for problem in self.anomalies],

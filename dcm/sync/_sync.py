@@ -74,6 +74,7 @@ async def sync(
     if not all_sources or not all_dests:
         raise UsageError(f"no {'destination' if all_sources else 'source'} to sync")
     own = report if report is not None else TransferReport()
+    own.dry_run = dry_run
     names = _names(all_dests)
     try:
         async with contextlib.AsyncExitStack() as stack:

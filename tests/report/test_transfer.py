@@ -333,3 +333,15 @@ def test_an_instance_costs_little_more_than_its_uid() -> None:
     tracemalloc.stop()
     per_uid = sys.getsizeof(uids[0])
     assert used / len(uids) + per_uid < 300
+
+
+def test_a_dry_run_misses_nothing() -> None:
+    report = TransferReport()
+    report.dry_run = True
+    report.expect(["1.1", "1.2"], "1")
+    assert (report.exit_code, report.summary()) == (0, "2 instances in 1 series: 2 to be fetched")
+    assert report.to_json()["dry_run"] is True
+    report.error("", "another source refused the connection")
+    assert report.exit_code == 3
+    report.doubt("a query was cut off")
+    assert report.exit_code == 3
