@@ -61,7 +61,9 @@ def class_groups(classes: Iterable[str], remote: RemoteNode, room: int = MAX_CON
         least = min(len(_syntaxes(remote)), 3)
     else:
         least = min(len(_syntaxes(remote)), _LEAST_SYNTAXES)
-    wanted = [uid for uid in known if remote.wants_storage_class(uid, class_name(uid))]
+    wanted = list(known)
+    if remote.include_storage_classes or remote.exclude_storage_classes:
+        wanted = [uid for uid in known if remote.wants_storage_class(uid, class_name(uid))]
     size = max(1, room // least)
     return [tuple(wanted[i : i + size]) for i in range(0, len(wanted), size)]
 

@@ -1,14 +1,13 @@
-"""SOP classes, transfer syntaxes and statuses, from the registries of pydicom and pynetdicom."""
+"""SOP classes, transfer syntaxes and statuses.
+
+The names and the long lists are those of pydicom and pynetdicom, which are imported when one is asked for: most
+commands need none, and importing both takes longer than fetching a small study.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
 
-from pydicom.uid import UID, AllTransferSyntaxes
-from pynetdicom import AllStoragePresentationContexts
-from pynetdicom import status as registry
-
-from dcm.levels import QueryLevel
 from dcm.node import QueryModel
 
 __all__ = [
@@ -43,8 +42,10 @@ GET_CLASSES = {
 }
 
 UNCOMPRESSED = (EXPLICIT_LE, IMPLICIT_LE, "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
-# What archives hold, the most frequent first: that is the order in which contexts are proposed where not all fit.
-_FREQUENT = (
+# Every transfer syntax in which instances are stored (PS3.5 annex A). Those that archives mostly hold come first, as
+# contexts are proposed in this order where not all fit. JPIP only refers to pixels elsewhere, and the SMPTE ones
+# are for streams of another protocol (annexes A.6, A.12): they are left out.
+STORAGE_SYNTAXES: tuple[str, ...] = (
     EXPLICIT_LE,
     IMPLICIT_LE,
     "1.2.840.10008.1.2.4.70",
@@ -58,30 +59,42 @@ _FREQUENT = (
     "1.2.840.10008.1.2.4.81",
     "1.2.840.10008.1.2.1.99",
     "1.2.840.10008.1.2.2",
+    "1.2.840.10008.1.2.4.92",
+    "1.2.840.10008.1.2.4.93",
+    "1.2.840.10008.1.2.4.100",
+    "1.2.840.10008.1.2.4.100.1",
+    "1.2.840.10008.1.2.4.101",
+    "1.2.840.10008.1.2.4.101.1",
+    "1.2.840.10008.1.2.4.102",
+    "1.2.840.10008.1.2.4.102.1",
+    "1.2.840.10008.1.2.4.103",
+    "1.2.840.10008.1.2.4.103.1",
+    "1.2.840.10008.1.2.4.104",
+    "1.2.840.10008.1.2.4.104.1",
+    "1.2.840.10008.1.2.4.105",
+    "1.2.840.10008.1.2.4.105.1",
+    "1.2.840.10008.1.2.4.106",
+    "1.2.840.10008.1.2.4.106.1",
+    "1.2.840.10008.1.2.4.107",
+    "1.2.840.10008.1.2.4.108",
+    "1.2.840.10008.1.2.4.201",
+    "1.2.840.10008.1.2.4.202",
+    "1.2.840.10008.1.2.4.203",
 )
-# PS3.5 annex A.6, A.12: JPIP only refers to pixels elsewhere, and the SMPTE ones are for streams of another protocol.
-_NOT_STORED = ("1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205", "1.2.840.10008.1.2.7.")
-STORAGE_SYNTAXES: tuple[str, ...] = _FREQUENT + tuple(
-    str(uid) for uid in AllTransferSyntaxes if uid not in _FREQUENT and not uid.startswith(_NOT_STORED)
-)
-
-_STATUSES = {
-    "C-ECHO": registry.VERIFICATION_SERVICE_CLASS_STATUS,
-    "C-STORE": registry.STORAGE_SERVICE_CLASS_STATUS,
-    "C-FIND": registry.QR_FIND_SERVICE_CLASS_STATUS,
-    "C-GET": registry.QR_GET_SERVICE_CLASS_STATUS,
-    "C-MOVE": registry.QR_MOVE_SERVICE_CLASS_STATUS,
-}
 
 
 @lru_cache(maxsize=1)
 def storage_classes() -> tuple[str, ...]:
     """Every storage SOP class that pynetdicom knows (PS3.4 annex B.5), by UID."""
+    from pynetdicom import AllStoragePresentationContexts
+
     return tuple(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 
 
 def class_name(uid: str) -> str:
     """The name of a SOP class or transfer syntax, or the UID where it has none."""
+    from pydicom.uid import UID
+
     return UID(uid).name if uid else ""
 
 
@@ -101,12 +114,14 @@ def status_text(operation: str, status: int | None) -> str:
     """
     if status is None:
         return "no status"
-    meaning = _STATUSES.get(operation, registry.GENERAL_STATUS).get(status, ("", ""))[1]
+    from pynetdicom import status as registry
+
+    statuses = {
+        "C-ECHO": registry.VERIFICATION_SERVICE_CLASS_STATUS,
+        "C-STORE": registry.STORAGE_SERVICE_CLASS_STATUS,
+        "C-FIND": registry.QR_FIND_SERVICE_CLASS_STATUS,
+        "C-GET": registry.QR_GET_SERVICE_CLASS_STATUS,
+        "C-MOVE": registry.QR_MOVE_SERVICE_CLASS_STATUS,
+    }
+    meaning = statuses.get(operation, registry.GENERAL_STATUS).get(status, ("", ""))[1]
     return f"0x{status:04X} {meaning}" if meaning else f"0x{status:04X}"
-
-
-def model_for(models: tuple[QueryModel, ...], level: QueryLevel) -> QueryModel:
-    """The information model to use at a level: Study Root has no patient level (PS3.4 section C.6.2)."""
-    if level is QueryLevel.PATIENT:
-        return QueryModel.PATIENT_ROOT
-    return models[0]
