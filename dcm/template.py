@@ -227,6 +227,28 @@ def _safe_name(name: str, limit: int, tail: str = "") -> str:
 
 # -- the grammar
 
+# What paths are mostly made of, so that reading a usual template does not import pydicom and its whole dictionary.
+USUAL = {
+    "AccessionNumber": (0x00080050, "SH"),
+    "InstanceNumber": (0x00200013, "IS"),
+    "Modality": (0x00080060, "CS"),
+    "PatientBirthDate": (0x00100030, "DA"),
+    "PatientID": (0x00100020, "LO"),
+    "PatientName": (0x00100010, "PN"),
+    "ProtocolName": (0x00181030, "LO"),
+    "SOPClassUID": (0x00080016, "UI"),
+    "SOPInstanceUID": (0x00080018, "UI"),
+    "SeriesDate": (0x00080021, "DA"),
+    "SeriesDescription": (0x0008103E, "LO"),
+    "SeriesInstanceUID": (0x0020000E, "UI"),
+    "SeriesNumber": (0x00200011, "IS"),
+    "StudyDate": (0x00080020, "DA"),
+    "StudyDescription": (0x00081030, "LO"),
+    "StudyID": (0x00200010, "SH"),
+    "StudyInstanceUID": (0x0020000D, "UI"),
+    "StudyTime": (0x00080030, "TM"),
+}
+
 
 def _parse(text: str) -> Iterator[_Component]:
     component: list[str | _Field] = []
@@ -309,6 +331,8 @@ def _choice(text: str, choice: str) -> _Choice:
 
 def _attribute(text: str, key: str) -> tuple[int, str]:
     """The tag and the VR (``''`` if unknown) of a keyword or a tag."""
+    if key in USUAL:
+        return USUAL[key]
     from pydicom.datadict import dictionary_VR, keyword_dict
 
     tag_match = _TAG_RE.fullmatch(key)

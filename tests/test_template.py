@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import dcm.template
 from dcm.errors import TemplateError
-from dcm.template import DEFAULT_TEMPLATE, PathTemplate
+from dcm.template import DEFAULT_TEMPLATE, USUAL, PathTemplate
 
 VALUES = {
     0x00080008: "ORIGINAL\\PRIMARY\\AXIAL",
@@ -324,3 +324,9 @@ def test_templates_are_values() -> None:
 
 def test_the_example_runs() -> None:
     assert doctest.testmod(dcm.template).failed == 0
+
+
+def test_the_usual_keywords_are_those_of_the_dictionary() -> None:
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    assert {key: (tag_for_keyword(key), dictionary_VR(key)) for key in USUAL} == USUAL
