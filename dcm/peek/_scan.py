@@ -16,15 +16,17 @@ from dcm.peek._inflate import UnreadableError
 from dcm.peek._order import BIG, LITTLE, UNDEFINED, Order, is_vr, swapped
 from dcm.peek._tables import CHARSET, PIXEL_DATA_TAGS, PIXEL_DATA_URL, ROWS
 
-__all__ = ["MAX_VALUE", "UNKNOWN_SIZE", "Scan"]
+__all__ = ["MAX_VALUE", "SCAN_LIMIT", "UNKNOWN_SIZE", "Scan"]
 
 UNKNOWN_SIZE = 1 << 62
 MAX_VALUE = 256 << 10
 """A wanted value of more bytes is not read: no name or description is that long, but a peer may say so."""
 
 _MAX_HEADER = 12
-_FIRST_WINDOW = 4 << 10
-_LAST_WINDOW = 64 << 10
+_SMALL_WINDOW, _WINDOW, _LARGE_WINDOW = 256, 4 << 10, 64 << 10
+SCAN_LIMIT = 64 << 20
+"""How many bytes beyond the first window are looked at: a million fragments or frames have less, and who sends
+gigabytes of empty elements shall not keep us busy for a minute."""
 
 
 @lru_cache(maxsize=64)
@@ -78,21 +80,9 @@ class Scan:
     """
 
     __slots__ = (
-        *("base", "complete", "done", "fetch", "found", "implicit", "lost", "order", "p", "pixel_offset", "problems"),
-        *(
-            "declared_implicit",
-            "size",
-            "stack",
-            "tags",
-            "top_implicit",
-            "top_order",
-            "win",
-            "_in_items",
-            "_last",
-            "_opened",
-            "_start",
-            "_step",
-        ),
+        *("base", "complete", "declared_implicit", "done", "fetch", "found", "implicit", "lost", "order", "p"),
+        *("pixel_offset", "problems", "size", "stack", "tags", "top_implicit", "top_order", "win"),
+        *("_in_items", "_last", "_looked_at", "_opened", "_start", "_step"),
     )
 
     def __init__(
@@ -126,7 +116,8 @@ class Scan:
         self._opened: tuple[int, str, int] | None = None  # the wanted sequence that is open: tag, VR, start
         self._last = 0
         self._start = start
-        self._step = _FIRST_WINDOW
+        self._step = _WINDOW
+        self._looked_at = 0
 
     def run(self) -> None:
         """Walk to the end."""
@@ -350,9 +341,13 @@ class Scan:
         if self.fetch is None:
             self._finish(None, f"only the first {known - self._start} bytes were looked at")
             return
-        # Where element follows element, larger and larger pieces; after a jump a small one.
-        self._step = min(self._step * 2, _LAST_WINDOW) if pos - known < _FIRST_WINDOW else _FIRST_WINDOW
+        # Where element follows element, larger and larger pieces; after a jump, for a fragment say, a small one.
+        self._step = min(self._step * 2, _LARGE_WINDOW) if pos - known < _SMALL_WINDOW else _SMALL_WINDOW
         data = self.fetch(pos, min(max(n, self._step), self.size - pos))
+        self._looked_at += len(data)
+        if self._looked_at > SCAN_LIMIT:
+            self._finish(None, f"has more than {SCAN_LIMIT >> 20} MiB of elements, not read further")
+            return
         if self.size == UNKNOWN_SIZE:
             if len(data) < n:
                 self.size = pos + len(data)
