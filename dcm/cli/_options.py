@@ -60,7 +60,7 @@ query_res_option = click.option(
     "--query-res",
     metavar="FILE",
     type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
-    help="Refine an earlier result: a file of JSON from dcm query, or - for stdin. What is piped in is read anyway.",
+    help="An earlier result: a file of JSON from dcm query, or - for stdin. What is piped in is read anyway.",
 )
 
 assume_yes_option = click.option(

@@ -10,7 +10,7 @@ import click
 from dcm.cli._options import before_option, examples, local_option, query_res_option, since_option
 from dcm.cli._run import INTERRUPTED, CliState
 from dcm.cli._stdin import is_piped, read_query_res
-from dcm.errors import UsageError
+from dcm.errors import NetworkError, StoreError, UsageError
 from dcm.text import plural, safe_text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ __all__ = ["command"]
     "keys",
     multiple=True,
     metavar="KEYWORD=VALUE",
-    help="What to copy; may be repeated, all must match. Without it, or a query result: everything.",
+    help="What to copy; may be repeated, all must match. Without any, and without a query result: everything.",
 )
 @since_option
 @before_option
@@ -63,16 +63,16 @@ __all__ = ["command"]
     is_flag=True,
     help="Also store duplicates, and instances that were not asked for or contradict what the source says of them.",
 )
-@click.option("--dir-format", metavar="TEMPLATE", help="Names of the files in directories. See the documentation.")
+@click.option("--dir-format", metavar="TEMPLATE", help="Paths of the files, '{PatientID}/{SOPInstanceUID}' say.")
 @click.option("--out-file-ext", metavar="EXT", help="Extension of those files; an empty one for none. Default: dcm.")
 @click.option("--no-progress", is_flag=True, help="Show no progress. Off a terminal there is none anyway.")
-@click.option("--no-report", is_flag=True, help="Print no report at the end; the exit code still says how it went.")
+@click.option("--no-report", is_flag=True, help="Print no summary at the end, only what went wrong.")
 @click.option(
     "--report",
     "report_path",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a report of every instance as JSON.",
+    help="Write what became of every instance as JSON.",
 )
 @local_option
 @click.pass_obj
@@ -119,20 +119,30 @@ def command(
     code = _run(repos, sinks, query, earlier, report, dry_run, keep_errors, not (no_progress or state.quiet))
     if report_path is not None:
         report.write_json(report_path)
-    if not (no_report or state.quiet):
-        click.echo("\n".join(_summary(report, repos, sinks, dry_run)), err=True)
+    brief = no_report or state.quiet
+    for line in _problems(report) if brief else _summary(report, repos, sinks):
+        click.echo(line, err=True)
     return code if code is not None else report.exit_code
 
 
-def _summary(report: TransferReport, repos: list[DataRepo[Any]], sinks: list[DataSink], dry_run: bool) -> list[str]:
+def _summary(report: TransferReport, repos: list[DataRepo[Any]], sinks: list[DataSink]) -> list[str]:
     """What to tell at the end."""
+    if report.exit_code == NetworkError.exit_code:
+        return _problems(report)
     source, dest = _listed(repos), _listed(sinks)
     if report.n_instances == 0:
-        return report.warnings or [f"Nothing to copy: {source} has nothing that matches."]
-    if dry_run:
-        amount = f"{plural(report.n_instances // len(sinks), 'instance')} in {report.n_series} series"
+        return _problems(report) or [f"Nothing to copy: {source} has nothing that matches."]
+    if report.dry_run:
+        amount = f"{plural(report.n_instances, 'instance')} in {report.n_series} series"
         return [f"Would fetch {amount} from {source} for {dest}.", *report.warnings]
     return [report.summary()]
+
+
+def _problems(report: TransferReport) -> list[str]:
+    """What went wrong. Where nothing could be done, the reason is enough."""
+    if report.exit_code == NetworkError.exit_code and report.errors:
+        return list(dict.fromkeys(f"Error: {safe_text(problem.message, 300)}" for problem in report.errors))
+    return report.warnings
 
 
 def _listed(stores: Sequence[object]) -> str:
@@ -160,6 +170,8 @@ def _run(
             run_async(
                 sync(repos, sinks, query, query_res, dry_run, keep_errors=keep_errors, report=report),
             )
+        except StoreError as exc:  # no destination can be used: as with a peer that refuses, nothing could be done
+            report.error("", str(exc))
         except KeyboardInterrupt:
             return INTERRUPTED
     return None

@@ -307,7 +307,8 @@ class TransferReport(Report):
         instances = ProblemLog(per_cause=3)
         for dest, uid, state in self._states.items():
             if state.problem:
-                instances.add(Problem(state.outcome.value, uid, state.reason, state.status, dest))
+                reason = state.reason if not dest or dest in state.reason else f"{dest}: {state.reason}"
+                instances.add(Problem(state.outcome.value, uid, reason, state.status, dest))
         lines = [line for log in (self.errors, instances, self.anomalies) for line in cause_lines(log, _LABELS)]
         lines.extend(f"completeness unknown: {safe_text(reason, 300)}" for reason in self.doubts)
         if self.interrupted:

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dcm.errors import NetworkError, UsageError
+from dcm.errors import DcmError, NetworkError, StoreError, UsageError
 from dcm.levels import QueryLevel
 from dcm.report import Outcome, QueryReport, TransferReport
 
@@ -62,8 +62,11 @@ async def sync(
     ------
     UsageError
         No source or no destination.
-    UsageError, StoreError
-        Nothing can be stored at a destination: nothing has moved.
+    UsageError
+        A destination is not possible: nothing has moved.
+    StoreError
+        Nothing can be stored at any destination: nothing has moved. One of several fails what is for it, and the rest
+        goes on.
     NetworkError
         Without a report: nothing could be done.
     PartialError
@@ -78,16 +81,13 @@ async def sync(
     names = _names(all_dests)
     try:
         async with contextlib.AsyncExitStack() as stack:
-            targets: list[_Target] = []
-            if not dry_run:
-                for dest, name in zip(all_dests, names, strict=True):
-                    queue = await stack.enter_async_context(dest.send(own, dest=name))
-                    targets.append(_Target(name, queue, own))
+            targets = [] if dry_run else await _open(stack, all_dests, names, own)
 
             async def deliver(instance: Instance) -> bool:
                 places = await asyncio.gather(*(target.place(instance) for target in targets))
-                if all(target.error is not None for target in targets):
-                    raise targets[0].error or AssertionError
+                errors = [target.error for target in targets if target.error is not None]
+                if len(errors) == len(targets):
+                    raise next((error for error in errors if isinstance(error, NetworkError)), errors[0])
                 return all(places)
 
             for source in all_sources:
@@ -96,7 +96,7 @@ async def sync(
                     if dry_run:
                         await _list(source, found, own, names)
                     elif len(found):
-                        new_temp = all_dests[0].new_temp
+                        new_temp = next(target.dest.new_temp for target in targets if target.error is None)
                         await source.fetch(found, deliver, own, dests=names, keep_errors=keep_errors, new_temp=new_temp)
                 except NetworkError as error:  # noqa: PERF203
                     _give_up(own, names, error)
@@ -122,23 +122,47 @@ def _give_up(report: TransferReport, names: Sequence[str], error: NetworkError) 
 class _Target:
     """A destination, and what has made it useless."""
 
-    def __init__(self, name: str, queue: InstanceQueue, report: TransferReport) -> None:
-        self.error: NetworkError | None = None
+    def __init__(self, name: str, dest: DataSink, report: TransferReport) -> None:
+        self.dest = dest
+        self.error: DcmError | None = None
         self._name = name
-        self._queue = queue
+        self._queue: InstanceQueue | None = None
         self._report = report
+
+    async def open(self, stack: contextlib.AsyncExitStack) -> None:
+        """Make it ready; one where nothing can be stored fails by itself."""
+        try:
+            self._queue = await stack.enter_async_context(self.dest.send(self._report, dest=self._name))
+        except StoreError as error:
+            self.error = error
 
     async def place(self, instance: Instance) -> bool:
         """Place an instance; a destination that is lost fails by itself, the others go on."""
-        if self.error is None:
+        if self._queue is not None and self.error is None:
             try:
                 return await self._queue.place(instance)
             except NetworkError as error:
                 self.error = error
-        self._report.record(
-            instance.sop_instance_uid, Outcome.FAILED, dest=self._name, reason=self.error.message, refused=True
-        )
+        reason = self.error.message if self.error is not None else ""
+        refused = isinstance(self.error, NetworkError)
+        uid = instance.sop_instance_uid
+        self._report.record(uid, Outcome.FAILED, dest=self._name, reason=reason, refused=refused)
         return False
+
+
+async def _open(
+    stack: contextlib.AsyncExitStack, dests: Sequence[DataSink], names: Sequence[str], report: TransferReport
+) -> list[_Target]:
+    """Make destinations ready, of which one at least must be."""
+    targets = [_Target(name, dest, report) for dest, name in zip(dests, names, strict=True)]
+    for target in targets:
+        await target.open(stack)
+    errors = [target.error for target in targets if target.error is not None]
+    if len(errors) == len(targets):
+        raise errors[0]
+    for error in errors:
+        report.error("", error.message, refused=False)
+    return targets
 
 
 def _names(dests: Sequence[DataSink]) -> list[str]:
