@@ -227,21 +227,26 @@ class Instance:
         from pydicom import dcmread
         from pydicom.uid import UID
 
-        data, syntax = bytes(self.read(0, self.size)), self.transfer_syntax_uid
-        deflated = syntax in DEFLATED_SYNTAXES
-        if deflated:
-            # pydicom would inflate without a limit.
-            data, syntax = inflate(data, _DATASET_INFLATE_LIMIT), EXPLICIT_VR_LITTLE_ENDIAN
-        check_depth(data, syntax)
+        syntax = EXPLICIT_VR_LITTLE_ENDIAN if self._is_deflated else self.transfer_syntax_uid
         meta = pack_meta(self.sop_class_uid, self.sop_instance_uid, syntax, self.source_ae)
+        if self._is_deflated:
+            # pydicom would inflate without a limit.
+            file = meta + inflate(bytes(self.read(0, self.size)), _DATASET_INFLATE_LIMIT)
+        else:
+            file = b"".join((meta, self.read(0, self.size)))
+        check_depth(file, syntax, len(meta))
         try:
-            ds = dcmread(io.BytesIO(meta + data))
+            ds = dcmread(io.BytesIO(file))
         except Exception as exc:
             raise InvalidDicomError(f"pydicom cannot decode {self.sop_instance_uid}: {exc}") from exc
         ds.buffer = None  # what it was read from is not needed any more, and may be large
-        if deflated:
+        if self._is_deflated:
             ds.file_meta.TransferSyntaxUID = UID(self.transfer_syntax_uid)
         return ds
+
+    @property
+    def _is_deflated(self) -> bool:
+        return self.transfer_syntax_uid in DEFLATED_SYNTAXES
 
     def meta_bytes(self) -> bytes:
         """What to write before the data set to make it a DICOM file: preamble, prefix and group 0002, of our own."""

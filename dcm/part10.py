@@ -172,7 +172,7 @@ def _read_group(buf: Buffer, pos: int) -> FileMeta:
             (length,) = _LENGTH.unpack_from(buf, pos + 4)
         pos = start + length
         if element in found and pos <= size:
-            found[element] = bytes(buf[start:pos]).decode("latin-1").rstrip("\0 ")
+            found[element] = str(buf[start:pos], "latin-1").rstrip("\0 ")
         elif element == 0x0000 and length == 4 and pos <= size:
             group_end = pos + _LENGTH.unpack_from(buf, start)[0]
     truncated = pos > size or (pos + 8 > size and (pos < group_end or not found[0x0010]))

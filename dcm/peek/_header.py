@@ -8,7 +8,8 @@ from dcm.attrs import Attributes, Value, value_text
 from dcm.errors import InvalidDicomError
 from dcm.part10 import DEFLATED_SYNTAXES, FileMeta
 from dcm.peek._inflate import Inflater
-from dcm.peek._record import decode_element, encoding_of
+from dcm.peek._order import encoding_of
+from dcm.peek._record import decode_element
 from dcm.peek._scan import UNKNOWN_SIZE, Scan
 from dcm.peek._tables import (
     CHARSET,
@@ -20,7 +21,7 @@ from dcm.peek._tables import (
     SOP_INSTANCE_UID,
     dictionary_vr,
 )
-from dcm.peek._values import DEFAULT_ENCODINGS, TEXT_CACHES, encodings_of
+from dcm.peek._values import DEFAULT_ENCODINGS, TEXT_CACHES, encodings_of, text_value
 
 __all__ = ["NO_META", "Header", "head_of", "peek", "scan_of"]
 
@@ -88,9 +89,10 @@ class Header:
             return ""
         vr, raw = element
         cache = TEXT_CACHES.get(vr or dictionary_vr(tag))
-        value = cache.get(raw) if cache is not None else None
-        if isinstance(value, str):
-            return value
+        if cache is not None:
+            value = cache.get(raw)
+            if isinstance(value, str):  # most often: seen before
+                return value
         try:
             return value_text(self._decode(tag, vr, raw)[1])
         except InvalidDicomError:
@@ -113,11 +115,12 @@ class Header:
     def _decode(self, tag: int, vr: str, raw: bytes) -> tuple[str, Value]:
         encodings = self._encodings
         if encodings is None:
-            encodings = DEFAULT_ENCODINGS
             charset = self._found.get(CHARSET)
-            if charset is not None and tag != CHARSET:
-                encodings = encodings_of(charset[1].decode("latin-1"))
-                self._encodings = encodings
+            encodings = encodings_of(charset[1].decode("latin-1")) if charset is not None else DEFAULT_ENCODINGS
+            self._encodings = encodings
+        name = vr or dictionary_vr(tag)
+        if name in TEXT_CACHES:
+            return name, text_value(name, raw, encodings)
         return decode_element(tag, vr, raw, encodings, little=self._little, implicit=self._implicit)
 
     def __repr__(self) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 from typing import Any, NamedTuple, Protocol
 
+from dcm.part10 import EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from dcm.peek._tables import LONG_VRS, PIXEL_DATA_TAGS, SHORT_VRS
 
-__all__ = ["BIG", "LITTLE", "UNDEFINED", "Order", "is_vr", "swapped"]
+__all__ = ["BIG", "LITTLE", "UNDEFINED", "Order", "encoding_of", "is_vr", "swapped"]
 
 UNDEFINED = 0xFFFFFFFF
 """The length that says: up to the delimiter."""
@@ -80,3 +81,13 @@ BIG = _order(little=False)
 def is_vr(raw: bytes) -> bool:
     """True for what can be a VR: two capital letters."""
     return len(raw) == 2 and 0x40 < raw[0] < 0x5B and 0x40 < raw[1] < 0x5B
+
+
+def encoding_of(transfer_syntax_uid: str) -> tuple[bool, Order]:
+    """Whether the VR is implicit in a transfer syntax, and its byte order.
+
+    All but two are explicit VR little endian (PS3.5 annex A), the unknown ones among them.
+    """
+    if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN:
+        return True, LITTLE
+    return False, BIG if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else LITTLE

@@ -12,14 +12,14 @@ from collections.abc import Collection
 
 from dcm.attrs import MAX_DEPTH, Attributes, Value, value_text
 from dcm.errors import InvalidDicomError
-from dcm.part10 import DEFLATED_SYNTAXES, EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from dcm.part10 import DEFLATED_SYNTAXES
 from dcm.peek._inflate import inflate
 from dcm.peek._level import Level, finish, resolve_vr
-from dcm.peek._order import BIG, LITTLE, UNDEFINED, Order, is_vr, swapped
+from dcm.peek._order import BIG, LITTLE, UNDEFINED, Order, encoding_of, is_vr, swapped
 from dcm.peek._tables import CHARSET, dictionary_vr
 from dcm.peek._values import DEFAULT_ENCODINGS, TEXT_CACHES, decode_value, encodings_of, text_value
 
-__all__ = ["check_depth", "decode_element", "encoding_of", "read_attributes"]
+__all__ = ["check_depth", "decode_element", "read_attributes"]
 
 # What is most of an identifier: text with a short header. All else takes a slower way.
 _EXPLICIT_TEXT = {
@@ -269,16 +269,6 @@ class _Reader:
         raise InvalidDicomError("a value of undefined length has no end")
 
 
-def encoding_of(transfer_syntax_uid: str) -> tuple[bool, Order]:
-    """Whether the VR is implicit in a transfer syntax, and its byte order.
-
-    All but two are explicit VR little endian (PS3.5 annex A), the unknown ones among them.
-    """
-    if transfer_syntax_uid == IMPLICIT_VR_LITTLE_ENDIAN:
-        return True, LITTLE
-    return False, BIG if transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN else LITTLE
-
-
 def read_attributes(
     buf: bytes | bytearray | memoryview,
     transfer_syntax_uid: str,
@@ -325,7 +315,7 @@ def read_attributes(
     return _Reader(data, 0, max_depth).read(Level(len(data), False, implicit, order, encodings, wanted))
 
 
-def check_depth(buf: bytes, transfer_syntax_uid: str, max_depth: int = MAX_DEPTH) -> None:
+def check_depth(buf: bytes, transfer_syntax_uid: str, start: int = 0, max_depth: int = MAX_DEPTH) -> None:
     """Look how deep the sequences of a data set are nested: pydicom follows them until Python gives up.
 
     Parameters
@@ -334,6 +324,8 @@ def check_depth(buf: bytes, transfer_syntax_uid: str, max_depth: int = MAX_DEPTH
         The whole data set, not deflated.
     transfer_syntax_uid : str
         How it is encoded.
+    start : int, optional
+        Where in `buf` it begins.
     max_depth : int, optional
         How deep they may be.
 
@@ -343,11 +335,11 @@ def check_depth(buf: bytes, transfer_syntax_uid: str, max_depth: int = MAX_DEPTH
         If they are deeper. Whatever else may be wrong with the data is not looked at.
     """
     implicit, order = encoding_of(transfer_syntax_uid)
-    if len(buf) >= 8:
-        implicit = not is_vr(buf[4:6])
+    if len(buf) >= start + 8:
+        implicit = not is_vr(buf[start + 4 : start + 6])
     level = Level(len(buf), False, implicit, order, DEFAULT_ENCODINGS, _NOTHING)
     try:
-        _Reader(buf, 0, max_depth, probe=True).read(level)
+        _Reader(buf, start, max_depth, probe=True).read(level)
     except _TooDeepError:
         raise
     except InvalidDicomError:

@@ -45,6 +45,7 @@ _COMMON = {
 # is one object in however many records. Peers choose the texts, so the caches are emptied when they are full.
 TEXT_CACHES: dict[str, dict[bytes, Value]] = {vr: {b"": None} for vr in sorted(_CHARSET_VRS | _PLAIN_VRS)}
 _MAX_CACHED = 8192
+_UNKNOWN = "\0unknown"  # nothing that is in a cache is this object
 _MAX_CACHED_LENGTH = 64
 
 
@@ -66,8 +67,9 @@ def text_value(vr: str, raw: bytes, encodings: tuple[str, ...]) -> Value:
         Without padding; None where nothing else is left; a tuple where there is a ``\`` and the VR allows several.
     """
     cache = TEXT_CACHES[vr]
-    if raw in cache:
-        return cache[raw]
+    known = cache.get(raw, _UNKNOWN)
+    if known is not _UNKNOWN:
+        return known
     shared = raw.isascii() and _ESC not in raw
     if shared:
         text = raw.decode("ascii")
