@@ -51,12 +51,13 @@ class TempFile:
         Whether it has its final name. It can still be read then, until :meth:`discard`.
     """
 
-    __slots__ = ("_dev", "_dir", "_hidden", "fd", "published", "size")
+    __slots__ = ("_claim", "_dev", "_dir", "_hidden", "fd", "published", "size")
 
     def __init__(self, fd: int, hidden: str = "", directory: int = -1) -> None:
         self.fd = fd
         self.size = 0
         self.published = False
+        self._claim = threading.Lock()
         self._hidden = hidden
         self._dir = directory
         self._dev = -1
@@ -93,6 +94,13 @@ class TempFile:
         except BaseException:
             os.close(directory)
             raise
+
+    def claim(self) -> bool:
+        """Take the right to publish it, which the first of several threads gets, and no other.
+
+        Two directories that store one instance must not both give its file a name: they would share it.
+        """
+        return self._claim.acquire(blocking=False)
 
     @property
     def st_dev(self) -> int:

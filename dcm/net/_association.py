@@ -104,6 +104,7 @@ class Association(asyncio.BufferedProtocol):
         self._socket: socket.socket | None = None
         self._opened: asyncio.Future[None] | None = None
         self._connected = False
+        self._unread = 0
 
     @property
     def calling_ae(self) -> str:
@@ -164,9 +165,15 @@ class Association(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._can_write = self._loop.create_future()
+        self._unread = self._transport.get_write_buffer_size()
+        if not self._exchanges:
+            # It asks, and does not read our answers: it must not ask for more.
+            self.pause("answers")
+        self.arm()
 
     def resume_writing(self) -> None:
         self._progress()
+        self.resume("answers")
         if self._can_write is not None and not self._can_write.done():
             self._can_write.set_result(None)
         self._can_write = None
@@ -329,11 +336,12 @@ class Association(asyncio.BufferedProtocol):
             self._fail(AssociationAbortedError(f"we aborted the association with {self.peer}", peer=self.peer))
             self._close_transport()
             await asyncio.wait([self._closed], timeout=_CLOSE_WITHIN)
-            self._transport.abort()
+            self.drop()
 
     def drop(self) -> None:
         """Close the connection at once, if there is one."""
-        if self._connected:
+        # A transport that has closed itself must not be touched: it has let go of its event loop.
+        if self._connected and not self._closed.done():
             self._transport.abort()
 
     def close(self) -> None:
@@ -369,7 +377,7 @@ class Association(asyncio.BufferedProtocol):
         self._transport.close()
         if self._transport.get_write_buffer_size():
             # A peer that does not read must not keep the connection open with what we have left to say.
-            self._loop.call_later(_CLOSE_WITHIN, self._transport.abort)
+            self._loop.call_later(_CLOSE_WITHIN, self.drop)
 
     # -- reading, writing ----------------------------------------------------------------------------------------------
 
@@ -424,6 +432,8 @@ class Association(asyncio.BufferedProtocol):
         state = self.wire.state
         if state in (State.AWAITING_ANSWER, State.AWAITING_REQUEST):
             phase = Phase.NEGOTIATING
+        elif self._can_write is not None:
+            phase = Phase.READING
         elif self.busy or self._paused:
             # It is we who keep the peer waiting.
             phase = Phase.OURS
@@ -444,6 +454,12 @@ class Association(asyncio.BufferedProtocol):
 
     def _check_due(self) -> None:
         self._timer = None
+        if self._can_write is not None:
+            # asyncio says when nearly all has left; a peer that reads slowly but steadily goes on, too.
+            left = self._transport.get_write_buffer_size()
+            if left < self._unread:
+                self._progress()
+            self._unread = left
         due = self._due()
         if due is not None and due[0] <= self._loop.time():
             self.fail(PeerTimeoutError(f"{self.peer} did not {due[1]}", hint="it may be overloaded, or hang"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -122,7 +123,7 @@ def _connection_error(error: Exception, remote: RemoteNode) -> ConnectionFailedE
         return ConnectionFailedError(
             f"unknown host {remote.host} ({peer})", peer=peer, hint="check the spelling, and DNS"
         )
-    if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
+    if _is_refusal(error):
         return ConnectionFailedError(
             f"{peer} refused the connection",
             peer=peer,
@@ -130,13 +131,24 @@ def _connection_error(error: Exception, remote: RemoteNode) -> ConnectionFailedE
         )
     if isinstance(error, (asyncio.TimeoutError, TimeoutError)):
         seconds = remote.timeouts.connect
+        limit = f" within {seconds:g} s" if seconds is not None else ""
         return ConnectionFailedError(
-            f"no connection to {peer} within {seconds:g} s", peer=peer, hint="check host, port and firewalls"
+            f"no connection to {peer}{limit}", peer=peer, hint="check host, port and firewalls"
         )
     code = getattr(error, "errno", None)
     if code in (errno.ENETUNREACH, errno.EHOSTUNREACH):
-        return ConnectionFailedError(f"{peer} cannot be reached: {_reason(error)}", peer=peer, hint="check the network")
+        why = os.strerror(code)
+        return ConnectionFailedError(f"{peer} cannot be reached: {why}", peer=peer, hint="check the network")
     return ConnectionFailedError(f"no connection to {peer}: {_reason(error)}", peer=peer)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether nobody listens there: every address of the host that was tried refused."""
+    if isinstance(error, ConnectionRefusedError):
+        return True
+    # With several addresses asyncio gives one OSError without a number, and says in words what each of them met.
+    tried = str(error).count("Connect call failed")
+    return tried > 0 and str(error).count(f"[Errno {errno.ECONNREFUSED}]") == tried
 
 
 def _reason(error: Exception) -> str:

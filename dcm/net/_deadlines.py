@@ -16,6 +16,7 @@ class Phase(enum.Enum):
 
     NEGOTIATING = "the peer must answer, or make, an association request"
     OPERATING = "the peer must go on with an operation of ours"
+    READING = "the peer must read what we have sent"
     IDLE = "the peer may ask for something"
     OURS = "the peer waits for us"
 
@@ -84,6 +85,8 @@ class Deadlines:
             add(self._since, timeouts.association, "negotiate an association")
         elif phase is Phase.OPERATING:
             add(self._last_progress, timeouts.dimse, "go on with the operation")
+        elif phase is Phase.READING:
+            add(self._last_progress, timeouts.dimse, "read what we sent")
         elif phase is Phase.IDLE:
             add(self._last_progress, self._idle, "ask for anything")
         if phase is not Phase.OURS and self._pdu is not None:

@@ -68,8 +68,9 @@ class Finder:
 
     async def close(self) -> None:
         """Release the associations."""
-        while self._idle:
-            await self._idle.pop().release()
+        idle, self._idle = self._idle, []
+        if idle:
+            await asyncio.gather(*(association.release() for association in idle))
 
     async def query(
         self,
@@ -212,6 +213,4 @@ async def _first_of(running: Iterable[asyncio.Future[Any]], news: asyncio.Event)
     try:
         await asyncio.wait([*running, told], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        told.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await told
+        await cancel_all(told)

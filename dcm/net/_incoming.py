@@ -304,7 +304,10 @@ class StoreService:
     async def _handle(self, event: DicomEvent, peer: str) -> int:
         """Call the handler; what it raises fails this one request, not the association."""
         try:
-            return await self._handler(event)
+            status: object = await self._handler(event)
+            if isinstance(status, int) and 0 <= status <= 0xFFFF:
+                return int(status)
+            log.error("the handler of a request of %s returned %r, which is no DIMSE status", peer, status)
         except DcmError as error:
             log.error("a request of %s failed: %s", peer, error)
         except Exception:

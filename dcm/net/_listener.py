@@ -6,6 +6,7 @@ One `Listener` serves one port in one event loop; several handlers share it wher
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import tempfile
@@ -20,13 +21,14 @@ from dcm.errors import ListenError
 from dcm.net._association import Association
 from dcm.net._incoming import CLASS_NOT_SUPPORTED, SUCCESS, StoreService
 from dcm.net._registry import IMPLICIT_LE, STORAGE_SYNTAXES, UNCOMPRESSED, VERIFICATION, storage_classes
+from dcm.net._tasks import within
 from dcm.net.tls import server_context
 from dcm.net.wire import AssociateAccept, AssociateReject, Limits, accept_contexts
 from dcm.node import DicomOpType
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from dcm.net._association import DataSink
     from dcm.net._incoming import DicomEvent, Handler
@@ -37,6 +39,7 @@ __all__ = ["AccessPolicy", "EventFilter", "Listener", "SharedListener", "temp_fi
 
 log = logging.getLogger(__name__)
 
+_CLOSE_WITHIN = 1.0
 _TRANSIENT, _PERMANENT = 2, 1
 _BY_USER, _BY_PRESENTATION = 1, 3
 _TOO_MANY = AssociateReject(_TRANSIENT, _BY_PRESENTATION, 2)
@@ -112,6 +115,7 @@ class _Entry(NamedTuple):
     event_filter: EventFilter
     handler: Handler
     new_temp: Callable[[], TempFile]
+    private_classes: frozenset[str]
 
 
 class Listener:
@@ -147,7 +151,7 @@ class Listener:
         self._policy = policy or AccessPolicy()
         self._tls = tls
         self._limits = limits or Limits()
-        self._supported = _supported(frozenset(private_classes))
+        self._private_classes = frozenset(private_classes)
         self._service = StoreService(bridge, self._temp_maker, self._dispatch)
         self._handlers: list[_Entry] = []
         self._free = asyncio.Condition()
@@ -167,25 +171,45 @@ class Listener:
         context = server_context(self._tls) if self._tls is not None else None
         try:
             self._server = await loop.create_server(
-                self._accepted, self.local.host, self.local.port, ssl=context, backlog=256
+                self._accepted,
+                self.local.host,
+                self.local.port,
+                ssl=context,
+                ssl_handshake_timeout=self._timeouts.association if context is not None else None,
+                backlog=256,
             )
         except OSError as error:
             raise _listen_error(self.local, error) from error
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def close(self) -> None:
-        """Stop listening, end what associations there are, and wait for the handlers."""
+    async def close(self, *, patience: float | None = None) -> None:
+        """Stop listening, wait for the handlers, and end what associations there are.
+
+        Parameters
+        ----------
+        patience : float, optional
+            How many seconds to wait for the handlers before they are cancelled; for ever where not given.
+        """
         if self._server is not None:
             self._server.close()
-        await self._service.settled()
-        for association in list(self._associations):
-            await association.abort()
-        await self._service.close()
-        if self._server is not None:
-            await self._server.wait_closed()
+        try:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await within(self._service.settled(), patience)
+        finally:
+            await self._service.close()
+            if self._associations:
+                await asyncio.gather(*(association.abort() for association in self._associations))
+            if self._server is not None:
+                # From Python 3.12 on this waits for TLS handshakes as well, which nobody will finish.
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await within(self._server.wait_closed(), _CLOSE_WITHIN)
 
     async def register(
-        self, handler: Handler, event_filter: EventFilter, new_temp: Callable[[], TempFile] | None = None
+        self,
+        handler: Handler,
+        event_filter: EventFilter,
+        new_temp: Callable[[], TempFile] | None = None,
+        private_classes: Iterable[str] = (),
     ) -> _Entry:
         """Add a handler as soon as no other one collides with it.
 
@@ -195,8 +219,10 @@ class Listener:
         event_filter : EventFilter
         new_temp : callable, optional
             Makes the files for large instances that are for this handler, where it wants them.
+        private_classes : iterable of str
+            Further storage SOP classes to accept as long as it is registered.
         """
-        entry = _Entry(event_filter, handler, new_temp or temp_file)
+        entry = _Entry(event_filter, handler, new_temp or temp_file, frozenset(private_classes))
         async with self._free:
             await self._free.wait_for(lambda: not any(event_filter.collides(e.event_filter) for e in self._handlers))
             self._handlers.append(entry)
@@ -221,6 +247,9 @@ class Listener:
             if entry.event_filter.matches(DicomOpType.STORE, association.calling_ae):
                 return entry.new_temp
         return temp_file
+
+    def _supported(self) -> Mapping[str, frozenset[str]]:
+        return _supported(self._private_classes.union(*(entry.private_classes for entry in self._handlers)))
 
     # -- what associations ask of their owner --------------------------------------------------------------------------
 
@@ -254,7 +283,7 @@ class Listener:
             log.warning("%s called for %s, which is not us", name, safe_text(request.called_ae, 20))
             association.refuse(_CALLED_UNKNOWN)
         else:
-            contexts = accept_contexts(request.contexts, self._supported)
+            contexts = accept_contexts(request.contexts, self._supported())
             # A requestor that proposes to be an SCP as well learns that we only receive (PS3.7 annex D.3.3.4).
             roles = {uid: (scu, False) for uid, (scu, scp) in request.roles.items() if scu}
             accept = AssociateAccept(contexts, roles, self._limits.max_pdu)
@@ -304,12 +333,14 @@ class SharedListener:
             return self._open[1]
 
     async def __aexit__(self, *exc_info: object) -> None:
+        # Before the lock: whoever is cancelled while he waits for it has left all the same.
+        self._users -= 1
+        failed = exc_info[:1] not in ((), (None,))
         async with self._lock:
-            self._users -= 1
             if self._users == 0 and self._open is not None:
                 (bridge, listener), self._open = self._open, None
                 try:
-                    await listener.close()
+                    await listener.close(patience=_CLOSE_WITHIN if failed else None)
                 finally:
                     await bridge.__aexit__()
 

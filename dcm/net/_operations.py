@@ -87,6 +87,7 @@ async def _responses(
             if not is_pending(response.status):
                 return
     finally:
+        association.resume("responses")
         if not exchange.finished and association.usable:
             association.cancel(exchange)
             try:
@@ -235,7 +236,7 @@ async def store(association: Association, instance: Instance, bridge: Bridge) ->
                 chunk = await _read(instance, bridge, sent, min(size - sent, _CHUNK))
                 sent += len(chunk)
                 await association.send_data(context.id, chunk, last=sent == size)
-        except OSError:
+        except BaseException:
             # Half of a data set has left, and there is no way to take it back but to end the association.
             await association.abort()
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from dcm.node import QueryModel
+from dcm.text import safe_text
 
 __all__ = [
     "FIND_CLASSES",
@@ -95,7 +96,7 @@ def class_name(uid: str) -> str:
     """The name of a SOP class or transfer syntax, or the UID where it has none."""
     from pydicom.uid import UID
 
-    return UID(uid).name if uid else ""
+    return safe_text(UID(uid).name, 100) if uid else ""
 
 
 def status_text(operation: str, status: int | None) -> str:

@@ -6,6 +6,7 @@ others on another association; every archive knows both requests (PS3.4 section 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ _PATIENT_ID, _STUDY_UID, _SERIES_UID, _SOP_UID = 0x00100020, 0x0020000D, 0x00200
 _SOP_CLASS, _LEVEL = 0x00080016, 0x00080052
 # A list of UIDs must stay well below the 64 KiB that some archives give an identifier.
 _MOST_UIDS = 200
+_UID = re.compile(r"[0-9.]{1,64}")
 
 
 @dataclass
@@ -77,7 +79,8 @@ def units_of(records: Iterable[Attributes], *, whole_series: bool) -> list[Unit]
     series: defaultdict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
     for record in records:
         place = record.text(_PATIENT_ID), record.text(_STUDY_UID), record.text(_SERIES_UID)
-        series[place][record.text(_SOP_UID)] = record.text(_SOP_CLASS)
+        sop_class = record.text(_SOP_CLASS)
+        series[place][record.text(_SOP_UID)] = sop_class if _UID.fullmatch(sop_class) else ""
     units: list[Unit] = []
     for place, expected in series.items():
         unit = Unit(QueryLevel.SERIES, *place, expected)

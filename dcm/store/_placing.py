@@ -83,6 +83,7 @@ class Placing:
         self._force = force
         self._sync = sync
         self._temp: TempFile | None = None
+        self._claimed = False
 
     def place(self, name: str, extension: str) -> Stored:
         """Give the instance the name, or one with a mark of its content where something else has it.
@@ -156,7 +157,11 @@ class Placing:
         """The file to be published: the one that the instance arrived in, if it can be, or else a new one."""
         if self._temp is None:
             temp = self._instance.temp
-            if temp is not None and not temp.published and temp.st_dev == os.fstat(self._dir_fd).st_dev:
+            if self._claimed:
+                assert temp is not None
+                return temp
+            if temp is not None and temp.st_dev == os.fstat(self._dir_fd).st_dev and temp.claim():
+                self._claimed = True
                 return temp
             self._temp = self._written()
         return self._temp
