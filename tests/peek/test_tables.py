@@ -48,6 +48,10 @@ def test_the_image_classes_exist_and_are_for_storage() -> None:
         assert kind == "SOP Class"
         assert "Storage" in name
         assert "Presentation State" not in name
+    images = {
+        uid for uid, (name, _, _, retired, _) in UID_dictionary.items() if "Image Storage" in name and not retired
+    }
+    assert {uid for uid in images if uid.startswith("1.2.840.10008.5.1.4.1.1.")} <= _tables.IMAGE_CLASSES
 
 
 def test_the_byte_orders() -> None:
