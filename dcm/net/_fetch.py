@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from dcm._bridge import Bridge
-from dcm.errors import DataError, NetworkError, OperationFailedError, StoreError
+from dcm.errors import DataError, NetworkError, OperationFailedError, StoreError, UsageError
 from dcm.levels import QueryLevel
 from dcm.net._finder import Finder
 from dcm.net._gate import Gate
@@ -23,6 +23,7 @@ from dcm.report import Outcome, QueryReport, TransferReport
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
+    from types import TracebackType
 
     from dcm._atomic import TempFile
     from dcm.attrs import Attributes
@@ -56,7 +57,8 @@ class Fetch:
         self._entity = entity
         self._remote = remote
         self._new_temp = new_temp or temp_file
-        self._finder = Finder(entity.local, remote, Nobody())
+        # The other associations that the peer allows are for fetching.
+        self._finder = Finder(entity.local, remote, Nobody(), most=1)
         self._stack = contextlib.AsyncExitStack()
         self._lock = asyncio.Lock()
         self._listening = False
@@ -66,8 +68,10 @@ class Fetch:
         self._stack.push_async_callback(self._finder.close)
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self._stack.aclose()
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
 
     async def run(
         self,
@@ -97,6 +101,11 @@ class Fetch:
             lines["GET"] = lambda: GetLine(entity.local, remote, service)
         if remote.supports(DicomOpType.MOVE):
             lines["MOVE"] = lambda: MoveLine(entity.local, remote, service, listening)
+        if not any(method in lines for method in remote.retrieve_methods):
+            raise UsageError(
+                f"{remote} has no way to fetch from it in its settings",
+                hint="retrieve_methods and supported_ops must both name GET or MOVE",
+            )
         try:
             # One association is for the queries; a peer that allows only one gets them first.
             units = self.units(query_res, report)
@@ -156,7 +165,8 @@ class Fetch:
             if not self._listening:
                 listener = await self._stack.enter_async_context(self._entity.listening())
                 event_filter = EventFilter(frozenset({DicomOpType.STORE}))
-                entry = await listener.register(retrieval.received, event_filter, self._new_temp)
+                private = self._remote.private_store_classes
+                entry = await listener.register(retrieval.received, event_filter, self._new_temp, private)
                 self._stack.push_async_callback(listener.unregister, entry)
                 self._listening = True
 
@@ -168,7 +178,15 @@ class Fetch:
             for unit in units_of(query_res.records(), whole_series=False):
                 yield unit
             return
-        for study in query_res.level_sub_queries(QueryLevel.STUDY):
+        if query_res.level is QueryLevel.PATIENT and len(query_res):
+            queried = QueryReport()
+            n_patients = len(query_res)
+            query_res = await self._finder.query(QueryLevel.STUDY, None, query_res, queried)
+            for text in queried.warnings:
+                report.doubt(text)
+            if sum(1 for _ in query_res.patients()) < n_patients:
+                report.doubt("some of the patients have no studies any more")
+        for study in query_res.level_sub_queries(QueryLevel.STUDY) if len(query_res) else ():
             queried = QueryReport()
             try:
                 images = await self._finder.query(QueryLevel.IMAGE, None, study, queried)
@@ -212,7 +230,14 @@ async def deliver_to(
     except (StoreError, DataError) as error:
         report.record(uid, Outcome.FAILED, dest=name, reason=error.message)
         return False
-    report.record(uid, stored.outcome, dest=name, n_bytes=size, reason=stored.reason, path=stored.path)
+    report.record(
+        uid,
+        stored.outcome,
+        dest=name,
+        n_bytes=size if stored.outcome.moved else 0,
+        reason=stored.reason,
+        path=stored.path,
+    )
     if paths is not None:
         paths.append(stored.path)
     return True

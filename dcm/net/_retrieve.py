@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import TYPE_CHECKING
 
 from dcm.errors import (
@@ -19,6 +20,7 @@ from dcm.errors import (
     NoContextError,
     PeerTimeoutError,
 )
+from dcm.levels import QueryLevel
 from dcm.net._incoming import OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS
 from dcm.net._ledger import Ledger
 from dcm.net._registry import status_text
@@ -42,10 +44,13 @@ __all__ = ["Retrieval"]
 
 log = logging.getLogger(__name__)
 
+CANCELLED = 0xFE00
 _FAILED_UIDS = 0x00080058
 _RETRIES_WITHOUT_PROGRESS = 3
 _BACKOFF = 0.5
 _UNITS_AHEAD = 64
+# To find the one instance in a list that is to blame takes as many requests as its length can be halved.
+_MOST_REFUSALS = 16
 
 
 class Retrieval:
@@ -83,6 +88,7 @@ class Retrieval:
         self._reasons: dict[str, tuple[str, int | None]] = {}
         self._arrivals = 0
         self._arrived = asyncio.Event()
+        self._in_hand = 0
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, units: AsyncIterator[Unit], lines: Mapping[str, Callable[[], Line]], n_lines: int) -> None:
@@ -109,9 +115,14 @@ class Retrieval:
         work = asyncio.ensure_future(run_all(self._feed(units, queue, n_lines), *workers))
         try:
             await asyncio.wait([work, self._broken], return_when=asyncio.FIRST_COMPLETED)
+            if not self._broken.done():
+                await work
+            # A peer may say that it is done before we are with the last instances that it sent.
+            while self._in_hand and not self._broken.done():
+                self._arrived.clear()
+                await self._arrived.wait()
             if self._broken.done():
                 self._broken.result()
-            await work
         finally:
             self._broken.cancel()
             await cancel_all(work)
@@ -187,7 +198,10 @@ class Retrieval:
 
     async def _ask(self, line: Line, parts: list[Unit]) -> NetworkError | None:
         """Ask for some units; returns what broke the association, where that may be tried again."""
-        for part in parts:
+        waiting = deque(parts)
+        refusals = 0
+        while waiting:
+            part = waiting.popleft()
             try:
                 finals = await line.ask(part)
             except (AssociationAbortedError, PeerTimeoutError) as error:
@@ -199,7 +213,16 @@ class Retrieval:
                 return error
             for final in finals:
                 self._note(part, final)
-            await self._settle(part, line.settle)
+            missing = self._ledger.missing(part)
+            if len(missing) < len(part.expected) or not all(map(_refused, finals)):
+                refusals = 0
+                await self._settle(part, line.settle, sum(final.completed or 0 for final in finals))
+                continue
+            # Orthanc refuses a list of instances of which it has lost one, and some archives know no lists at all.
+            refusals += 1
+            if part.level is QueryLevel.IMAGE and len(missing) > 1 and refusals <= _MOST_REFUSALS:
+                half = len(missing) // 2
+                waiting.extendleft((*part.finer(missing[half:]), *part.finer(missing[:half])))
         return None
 
     def _note(self, part: Unit, final: SubOperations) -> None:
@@ -215,9 +238,9 @@ class Retrieval:
         if part.open_ended:
             self._report.error(part.series_uid or part.study_uid, *reason)
 
-    async def _settle(self, part: Unit, seconds: float) -> None:
+    async def _settle(self, part: Unit, seconds: float, completed: int) -> None:
         """Wait for stores that come after the final response."""
-        while self._ledger.missing(part):
+        while self._ledger.taken(part) < completed if part.open_ended else self._ledger.missing(part):
             self._arrived.clear()
             try:
                 await within(self._arrived.wait(), seconds)
@@ -243,10 +266,7 @@ class Retrieval:
             return SUCCESS
         verdict = self._ledger.judge(instance)
         if not verdict.kind:
-            status = await self._pass_on(instance)
-            self._arrivals += 1
-            self._arrived.set()
-            return status
+            return await self._pass_on(instance)
         uid = instance.sop_instance_uid
         self._report.anomaly(verdict.kind, uid, verdict.message)
         if self._keep_errors:
@@ -260,12 +280,22 @@ class Retrieval:
         return PROCESSING_FAILURE
 
     async def _pass_on(self, instance: Instance) -> int:
+        self._in_hand += 1
         try:
             return SUCCESS if await self._deliver(instance) else OUT_OF_RESOURCES
         except NetworkError as error:
             if not self._broken.done():
                 self._broken.set_exception(error)
             return OUT_OF_RESOURCES
+        finally:
+            self._in_hand -= 1
+            self._arrivals += 1
+            self._arrived.set()
+
+
+def _refused(final: SubOperations) -> bool:
+    """Whether the peer failed to do anything at all (PS3.4 sections C.4.2.1.5 and C.4.3.1.4)."""
+    return final.status not in (SUCCESS, CANCELLED) and final.status & 0xF000 != 0xB000 and not final.completed
 
 
 def _failed_uids(final: SubOperations) -> list[str]:

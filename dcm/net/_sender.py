@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from dcm.errors import (
     AssociationAbortedError,
+    AssociationRejectedError,
+    ConnectionFailedError,
     DcmError,
     InvalidDicomError,
     NetworkError,
@@ -46,6 +48,8 @@ _QUEUE_LENGTH = 64
 _QUEUE_BYTES = 32 << 20
 _TRIES = 3
 _BACKOFF = 0.5
+# One instance after the other that ends the association: it is the peer that is broken, not they.
+_MOST_CHOKED = 3
 
 _Pair = tuple[str, str]
 
@@ -202,7 +206,8 @@ class Sender:
         self._association: Association | None = None
         self._pairs: OrderedDict[_Pair, None] = OrderedDict()
         self._refused: set[_Pair] = set()
-        self._sent = 0
+        self._answered = False
+        self._choked = 0
 
     async def run(self, queue: SendQueue) -> None:
         """Send until the queue ends.
@@ -251,10 +256,22 @@ class Sender:
             except NoContextError as error:
                 self._record(instance, Outcome.FAILED, error.message)
                 return False
-            except (AssociationAbortedError, PeerTimeoutError) as error:
+            except (
+                AssociationAbortedError,
+                PeerTimeoutError,
+                AssociationRejectedError,
+                ConnectionFailedError,
+            ) as error:
                 await self.close()
-                if last:
+                if not self._worth_a_try(error):
                     raise
+                if last or (attempt and isinstance(error, PeerTimeoutError)):
+                    # It may be this one instance that the peer chokes on, time and again: the others are not to blame.
+                    self._choked += 1
+                    if self._choked == _MOST_CHOKED or isinstance(error, ConnectionFailedError):
+                        raise
+                    self._record(instance, Outcome.FAILED, error.message)
+                    return False
                 log.warning("%s; trying again", error.message)
                 continue
             except (OSError, DcmError) as error:
@@ -262,10 +279,18 @@ class Sender:
                     raise
                 self._record(instance, Outcome.FAILED, f"cannot be read: {error}")
                 return False
+            self._choked = 0
+            self._answered = True
             # Out of resources is the one failure that another try may cure (PS3.4 table B.2-1).
             if status & 0xFF00 != 0xA700 or last:
                 return self._judge(instance, status)
         return False
+
+    def _worth_a_try(self, error: NetworkError) -> bool:
+        """Whether another association may help; a peer that never took one is not asked again."""
+        if isinstance(error, AssociationRejectedError):
+            return error.transient and self._answered
+        return self._answered or not isinstance(error, ConnectionFailedError)
 
     def _judge(self, instance: Instance, status: int) -> bool:
         if status == 0:
