@@ -117,11 +117,11 @@ def command(
     repos = [_repo(conf, entity, text) for text in names]
     report = TransferReport()
     code = _run(repos, sinks, query, earlier, report, dry_run, keep_errors, not (no_progress or state.quiet))
-    if report_path is not None:
-        report.write_json(report_path)
     brief = no_report or state.quiet
     for line in _problems(report) if brief else _summary(report, repos, sinks):
         click.echo(line, err=True)
+    if report_path is not None:
+        report.write_json(report_path)
     return code if code is not None else report.exit_code
 
 

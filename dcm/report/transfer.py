@@ -310,7 +310,8 @@ class TransferReport(Report):
                 reason = state.reason if not dest or dest in state.reason else f"{dest}: {state.reason}"
                 instances.add(Problem(state.outcome.value, uid, reason, state.status, dest))
         lines = [line for log in (self.errors, instances, self.anomalies) for line in cause_lines(log, _LABELS)]
-        lines.extend(f"completeness unknown: {safe_text(reason, 300)}" for reason in self.doubts)
+        reasons = (reason.removeprefix("possibly incomplete: ") for reason in self.doubts)
+        lines.extend(f"completeness unknown: {safe_text(reason, 300)}" for reason in reasons)
         if self.interrupted:
             lines.append("interrupted; what is there is whole, run it again to get the rest")
         return lines

@@ -128,12 +128,12 @@ class Command:
         Returns
         -------
         Command
-            Elements that it has no field for are skipped.
+            Elements that it has no field for are skipped, those too that have no place in a command set.
 
         Raises
         ------
         MalformedCommandError
-            If an element leaves the data, has an impossible length, is not of group 0000, or there is no CommandField.
+            If an element leaves the data or has an impossible length, or there is no CommandField.
         """
         data = bytes(data)
         command = cls(0)
@@ -143,13 +143,12 @@ class Command:
                 raise MalformedCommandError("an element header is cut short")
             group, element, length = _HEAD.unpack_from(data, position)
             position += 8
-            if group != 0:
-                raise MalformedCommandError(f"element ({group:04X},{element:04X}) in a command set")
             if length > end - position:
                 raise MalformedCommandError(
-                    f"element (0000,{element:04X}) claims {length} bytes, {end - position} are left"
+                    f"element ({group:04X},{element:04X}) claims {length} bytes, {end - position} are left"
                 )
-            name, kind = _BY_ELEMENT.get(element, ("", None))
+            # Orthanc puts the failed instances of a C-GET, (0008,0058), behind the command instead of into a data set.
+            name, kind = _BY_ELEMENT.get(element, ("", None)) if group == 0 else ("", None)
             if kind in _TEXTS:
                 setattr(command, name, data[position : position + length].decode("latin-1").strip("\0 "))
             elif kind is not None and length:

@@ -300,7 +300,7 @@ def test_empty_numbers_are_absent() -> None:
         (MINIMAL + b"\0", "header is cut short"),
         (MINIMAL[:9], r"\(0000,0100\) claims 2 bytes, 1 are left"),
         (MINIMAL + bytes.fromhex("0000 0010 ffffffff"), "claims 4294967295 bytes, 0 are left"),
-        (MINIMAL + bytes.fromhex("0800 1600 00000000"), r"\(0008,0016\) in a command set"),
+        (MINIMAL + bytes.fromhex("0800 5800 10000000"), r"\(0008,0058\) claims 16 bytes, 0 are left"),
         (MINIMAL + element(0x0110, b"\1\0\0\0"), r"\(0000,0110\) has 4 bytes, not 2"),
         (MINIMAL + element(0x0800, b"\1"), r"\(0000,0800\) has 1 bytes, not 2"),
     ],
@@ -308,6 +308,13 @@ def test_empty_numbers_are_absent() -> None:
 def test_what_is_no_command_set_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(MalformedCommandError, match=message):
         Command.decode(data)
+
+
+def test_what_has_no_place_in_a_command_set_is_skipped() -> None:
+    """Orthanc ends a C-GET with failures with (0008,0058) in the command set."""
+    failed = bytes.fromhex("0800 0000 04000000 0e000000 0800 5800 06000000") + b"1.2.3\0"
+    status = us(0x0900, 0xB000)
+    assert Command.decode(MINIMAL + status + failed) == Command.decode(MINIMAL + status)
 
 
 @given(st.binary(max_size=400))

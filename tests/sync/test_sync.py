@@ -1,0 +1,103 @@
+"""`dcm.sync.sync` from Python: what it raises, and what its report says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+
+from dcm.errors import NetworkError, PartialError, StoreError, UsageError
+from dcm.levels import QueryLevel
+from dcm.net import DcmNode, LocalEntity
+from dcm.report import Outcome, TransferReport
+from dcm.store.local_dir import LocalDir
+from dcm.store.net_repo import NetRepo
+from dcm.sync import sync, sync_data
+from tests import data
+from tests.peers import HOST, DcmtkQrscp
+
+LOCAL = LocalEntity(DcmNode(HOST, "LOCALAE"))
+
+
+def repo(archive: DcmtkQrscp) -> NetRepo:
+    return NetRepo(LOCAL, archive.node)
+
+
+def patient(patient_id: str) -> Dataset:
+    query = Dataset()
+    query.PatientID = patient_id
+    return query
+
+
+def uids(samples: list[data.Sample], patient_id: str) -> set[str]:
+    return {sample.sop_instance_uid for sample in samples if sample.patient_id == patient_id}
+
+
+async def test_one_of_each(dcmtk_archive: DcmtkQrscp, samples: list[data.Sample], tmp_path: Path) -> None:
+    report = await sync(repo(dcmtk_archive), LocalDir(tmp_path), patient("Vamp001"))
+    assert set(report.uids(Outcome.SENT)) == uids(samples, "Vamp001")
+    assert (report.exit_code, report.adds_up(), report.n_series) == (0, True, 4)
+    assert {path.stem for path in tmp_path.rglob("*.dcm")} == uids(samples, "Vamp001")
+    again = await sync_data([repo(dcmtk_archive)], [LocalDir(tmp_path)], patient("Vamp001"))
+    assert set(again.uids(Outcome.PRESENT)) == uids(samples, "Vamp001")
+
+
+@pytest.mark.parametrize("level", [QueryLevel.PATIENT, QueryLevel.STUDY, QueryLevel.SERIES, QueryLevel.IMAGE])
+async def test_a_query_result_of_any_level(
+    level: QueryLevel, dcmtk_archive: DcmtkQrscp, samples: list[data.Sample], tmp_path: Path
+) -> None:
+    source = repo(dcmtk_archive)
+    found = await source.query(level, patient("Vamp001"))
+    report = await sync(source, LocalDir(tmp_path), query_res=found)
+    assert set(report.uids(Outcome.SENT)) == uids(samples, "Vamp001")
+
+
+async def test_a_dry_run(dcmtk_archive: DcmtkQrscp, samples: list[data.Sample], tmp_path: Path) -> None:
+    dest = LocalDir(tmp_path / "home")
+    report = await sync(repo(dcmtk_archive), dest, patient("Vamp001"), dry_run=True)
+    assert set(report.pending()) == uids(samples, "Vamp001")
+    assert (report.exit_code, report.dry_run) == (0, True)
+    assert not (tmp_path / "home").exists()
+
+
+async def test_without_a_report_failures_are_raised(
+    dcmtk_archive: DcmtkQrscp, free_port: int, samples: list[data.Sample], tmp_path: Path
+) -> None:
+    dead = NetRepo(LOCAL, DcmNode(HOST, "DEAD", free_port))
+    with pytest.raises(NetworkError, match="refused the connection"):
+        await sync(dead, LocalDir(tmp_path), patient("Vamp001"))
+    with pytest.raises(PartialError, match="refused the connection"):
+        await sync([dead, repo(dcmtk_archive)], LocalDir(tmp_path), patient("Vamp001"))
+    assert {path.stem for path in tmp_path.rglob("*.dcm")} == uids(samples, "Vamp001")
+
+
+async def test_a_destination_that_cannot_be_used(
+    dcmtk_archive: DcmtkQrscp, samples: list[data.Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise StoreError("cannot write there: read-only file system")
+
+    broken, good = LocalDir(tmp_path / "broken"), LocalDir(tmp_path / "good")
+    monkeypatch.setattr(broken, "check", refuse)
+    with pytest.raises(StoreError, match="read-only"):
+        await sync(repo(dcmtk_archive), broken, patient("Vamp003"))
+    report = TransferReport()
+    await sync(repo(dcmtk_archive), [broken, good], patient("Vamp003"), report=report)
+    assert set(report.uids(Outcome.SENT, str(good))) == uids(samples, "Vamp003")
+    assert set(report.uids(Outcome.FAILED, str(broken))) == uids(samples, "Vamp003")
+    assert (report.exit_code, report.adds_up()) == (3, True)
+    assert any("read-only file system" in line for line in report.warnings)
+
+
+async def test_what_makes_no_sense(tmp_path: Path, free_port: int) -> None:
+    source = NetRepo(LOCAL, DcmNode(HOST, "DEAD", free_port))
+    with pytest.raises(UsageError, match="no source"):
+        await sync([], LocalDir(tmp_path))
+    with pytest.raises(UsageError, match="no destination"):
+        await sync(source, [])
+    with pytest.raises(UsageError, match="named twice"):
+        await sync(source, [LocalDir(tmp_path), LocalDir(tmp_path)])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is not a directory"):
+        await sync(source, [LocalDir(tmp_path), LocalDir(tmp_path / "file")])
