@@ -38,6 +38,9 @@ __all__ = ["Fetch", "settle_report"]
 
 log = logging.getLogger(__name__)
 
+# Orthanc serves four associations at a time, one of them for our queries: with one more than it has threads it lets each
+# wait for a second, and takes forty times as long.
+_MOST_LINES = 3
 _PATIENT_ID, _STUDY_UID, _SERIES_UID = 0x00100020, 0x0020000D, 0x0020000E
 
 
@@ -107,13 +110,8 @@ class Fetch:
                 hint="retrieve_methods and supported_ops must both name GET or MOVE",
             )
         try:
-            # One association is for the queries; a peer that allows only one gets them first.
             units = self.units(query_res, report)
-            if remote.max_assoc == 1:
-                known = [unit async for unit in units]
-                await self._finder.close()
-                units = _each(known)
-            await retrieval.run(units, lines, max(1, remote.max_assoc - 1))
+            await retrieval.run(units, lines, max(1, min(remote.max_assoc - 1, _MOST_LINES)), self._finder.close)
         finally:
             await service.close()
 
@@ -173,7 +171,21 @@ class Fetch:
     # -- which instances there are -------------------------------------------------------------------------------------
 
     async def units(self, query_res: QueryResult, report: TransferReport) -> AsyncGenerator[Unit, None]:
-        """Yield what to fetch, study by study, asking the peer for the instances of each."""
+        """Yield what to fetch, study by study, asking the peer for the instances of each.
+
+        The queries have an association of their own, which is gone when the last unit is known; from a peer that allows
+        only one, all units are known before the first is yielded.
+        """
+        units = self._units(query_res, report)
+        if self._remote.max_assoc == 1:
+            units = _each([unit async for unit in units])
+            await self._finder.close()
+        async with contextlib.aclosing(units):
+            async for unit in units:
+                yield unit
+        await self._finder.close()
+
+    async def _units(self, query_res: QueryResult, report: TransferReport) -> AsyncGenerator[Unit, None]:
         if query_res.level is QueryLevel.IMAGE:
             for unit in units_of(query_res.records(), whole_series=False):
                 yield unit

@@ -13,14 +13,14 @@ from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dcm.errors import AssociationAbortedError, InvalidDicomError, PeerTimeoutError
+from dcm.errors import AssociationAbortedError, AssociationRejectedError, InvalidDicomError, PeerTimeoutError
 from dcm.net._connect import connect
 from dcm.net._contexts import query_contexts
 from dcm.net._identifier import encode_identifier
 from dcm.net._operations import context_for, find, is_pending
 from dcm.net._plan import FindPlan
 from dcm.net._registry import FIND_CLASSES
-from dcm.net._tasks import cancel_all
+from dcm.net._tasks import cancel_all, within
 from dcm.peek import read_attributes
 from dcm.query import QueryResult
 from dcm.report import QueryReport
@@ -44,6 +44,9 @@ _MOST_AT_A_TIME = 3
 # How many results may come before they are handed on.
 _PORTION = 500
 _TRIES = 3
+# A peer that has no room is asked again after 0.5, 1, 2, ... seconds, for half a minute.
+_WAITS = 6
+_BACKOFF = 0.5
 _RELATIONAL = b"\x01"
 
 
@@ -65,6 +68,8 @@ class Finder:
         self._owner = owner
         self._most = min(most, remote.max_assoc)
         self._idle: list[Association] = []
+        self._lent = 0
+        self._returned = asyncio.Event()
 
     async def close(self) -> None:
         """Release the associations."""
@@ -101,7 +106,7 @@ class Finder:
         # Whether the peer takes relational queries decides how to ask, and only an association tells.
         FindPlan(self._remote, level, query, query_res)  # what is wrong with the query is said before we connect
         association = await self._acquire()
-        self._idle.append(association)
+        await self._give_back(association)
         plan = FindPlan(self._negotiated(association), level, query, query_res, report=report)
         waiting: deque[FindRequest] = deque(plan.ready())
         running: set[asyncio.Future[None]] = set()
@@ -178,20 +183,44 @@ class Finder:
         return replace(self._remote, query_models=models, relational=relational)
 
     async def _acquire(self) -> Association:
-        while self._idle:
-            association = self._idle.pop()
-            if association.usable:
+        """An association to query on; waits for one where the peer takes no more of them for now."""
+        for attempt in range(_WAITS + 1):
+            while self._idle:
+                association = self._idle.pop()
+                if association.usable:
+                    self._lent += 1
+                    return association
+                await association.release()
+            try:
+                association = await self._connect()
+            except AssociationRejectedError as error:
+                if not error.transient or attempt == _WAITS:
+                    raise
+                self._most = max(1, self._lent)
+                log.info("%s; waiting", error.message)
+                self._returned.clear()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    # Where some of ours are at work, one of them comes back; else somebody else may go.
+                    await within(self._returned.wait(), None if self._lent else _BACKOFF * 2**attempt)
+            else:
+                self._lent += 1
                 return association
-            await association.release()
+        raise AssertionError
+
+    async def _connect(self) -> Association:
         classes = [FIND_CLASSES[model] for model in self._remote.query_models]
         extended = {} if self._remote.relational is False else dict.fromkeys(classes, _RELATIONAL)
         return await connect(self._local, self._remote, query_contexts(classes), self._owner, extended=extended)
 
     async def _give_back(self, association: Association) -> None:
-        if association.usable:
-            self._idle.append(association)
-        else:
-            await association.release()
+        self._lent -= 1
+        try:
+            if association.usable:
+                self._idle.append(association)
+            else:
+                await association.release()
+        finally:
+            self._returned.set()
 
 
 async def together(parts: AsyncGenerator[QueryResult, None]) -> QueryResult:

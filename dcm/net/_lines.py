@@ -13,18 +13,18 @@ from dcm.net._connect import connect
 from dcm.net._contexts import MAX_CONTEXTS, class_groups, query_contexts, storage_contexts
 from dcm.net._identifier import encode_identifier
 from dcm.net._operations import context_for, get, is_pending, move
-from dcm.net._registry import GET_CLASSES, MOVE_CLASSES
+from dcm.net._registry import GET_CLASSES, MOVE_CLASSES, class_name
 from dcm.net._units import identifier_for
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
     from dcm.net._association import Association, Owner
     from dcm.net._operations import SubOperations
     from dcm.net._units import Unit
     from dcm.node import DcmNode, QueryModel, RemoteNode
 
-__all__ = ["GetLine", "Line", "MoveLine"]
+__all__ = ["GetLine", "Line", "MoveLine", "StorageRefusedError"]
 
 MOVE_DESTINATION_UNKNOWN = 0xA801
 
@@ -34,17 +34,34 @@ class Line(Protocol):
 
     Attributes
     ----------
+    operation : str
+        ``C-GET`` or ``C-MOVE``.
     settle : float
         How many seconds after the final response, or after the last instance that came, another one may still come.
     """
 
+    operation: str
     settle: float
 
-    async def ask(self, unit: Unit) -> list[SubOperations]:
-        """Ask for a unit; returns the final response of each request that it took."""
+    async def ask(self, unit: Unit, missing: Callable[[Unit], Sequence[str]]) -> list[SubOperations]:
+        """Ask for a unit; returns the final response of each request that it took.
+
+        Parameters
+        ----------
+        unit : Unit
+        missing : callable
+            Says what of the unit has not come yet.
+        """
+
+    def refused(self, unit: Unit, missing: Sequence[str]) -> tuple[list[str], str]:
+        """Which of the missing instances cannot come as the peer took no context for them, and that in words."""
 
     async def close(self) -> None:
         """Release the association."""
+
+
+class StorageRefusedError(NoContextError):
+    """The peer takes C-GET, but will not send us instances of the SOP classes at hand."""
 
 
 class _Line:
@@ -76,39 +93,59 @@ class _Line:
 class GetLine(_Line):
     """Fetches with C-GET; proposes contexts for the SOP classes of what it is asked for, with us as their SCP."""
 
+    operation = "C-GET"
     settle = 0.2
 
     def __init__(self, local: DcmNode, remote: RemoteNode, owner: Owner) -> None:
         super().__init__(local, remote, owner)
         self._classes: tuple[str, ...] = ()
+        self._refused: set[str] = set()
         self._room = MAX_CONTEXTS - len(remote.query_models)
 
-    async def ask(self, unit: Unit) -> list[SubOperations]:
+    async def ask(self, unit: Unit, missing: Callable[[Unit], Sequence[str]]) -> list[SubOperations]:
         """Ask for a unit, once for each group of SOP classes that fits in one association.
 
         Raises
         ------
+        StorageRefusedError
+            The peer takes no context for any of the SOP classes.
         NetworkError
         """
-        finals = []
-        for classes in class_groups(unit.classes, self._remote, self._room):
-            association = await self._open(classes)
-            model = self._model(association, GET_CLASSES)
-            sop_class = GET_CLASSES[model]
-            syntax = context_for(association, sop_class).transfer_syntax
-            finals.append(
-                await _final(get(association, sop_class, encode_identifier(identifier_for(unit, model), syntax)))
-            )
+        finals: list[SubOperations] = []
+        refusal: StorageRefusedError | None = None
+        parts = [unit]
+        for classes in class_groups(unit.classes, self._remote, self._room, unit.modality, unit.again):
+            try:
+                association = await self._open(classes, keep=not unit.again)
+            except StorageRefusedError as error:
+                refusal = error
+                continue
+            finals += [await self._request(association, part) for part in parts]
+            if unit.expected:
+                left = missing(unit)
+                if not left:
+                    break
+                parts = list(unit.finer(left))
+        if refusal is not None and not finals:
+            raise refusal
         return finals
 
-    async def _open(self, classes: tuple[str, ...]) -> Association:
+    async def _request(self, association: Association, unit: Unit) -> SubOperations:
+        model = self._model(association, GET_CLASSES)
+        sop_class = GET_CLASSES[model]
+        syntax = context_for(association, sop_class).transfer_syntax
+        return await _final(get(association, sop_class, encode_identifier(identifier_for(unit, model), syntax)))
+
+    async def _open(self, classes: tuple[str, ...], *, keep: bool) -> Association:
         association = self._association
         if association is not None and association.usable and set(classes) <= set(self._classes):
             return association
         await self.close()
-        # What was needed before may be needed again: keep it where there is room.
-        groups = class_groups(dict.fromkeys((*classes, *self._classes)), self._remote, self._room)
-        self._classes = groups[0] if groups and set(classes) <= set(groups[0]) else classes
+        if keep:
+            # What was needed before may be needed again: keep it where there is room.
+            groups = class_groups(dict.fromkeys((*classes, *self._classes)), self._remote, self._room)
+            classes = groups[0] if set(classes) <= set(groups[0]) else classes
+        self._classes = classes
         contexts = query_contexts(GET_CLASSES[model] for model in self._remote.query_models)
         storage = storage_contexts(self._classes, self._remote, self._room)
         self._association = association = await connect(
@@ -118,15 +155,22 @@ class GetLine(_Line):
             self._owner,
             roles=dict.fromkeys(self._classes, (False, True)),
         )
-        if not any(context.abstract_syntax in self._classes for context in association.wire.contexts.values()):
-            self._association = None
-            await association.release()
-            raise NoContextError(
-                f"{association.peer} accepted C-GET, but no presentation context to send us instances in",
+        accepted = {context.abstract_syntax for context in association.wire.contexts.values()}
+        self._refused.update(uid for uid in self._classes if uid not in accepted)
+        if accepted.isdisjoint(self._classes):
+            names = ", ".join(map(class_name, classes[:3])) + (", ..." if len(classes) > 3 else "")
+            raise StorageRefusedError(
+                f"{association.peer} accepts no presentation context to send us {names} by C-GET",
                 peer=association.peer,
                 hint="it may know C-MOVE only: put MOVE first in its retrieve_methods",
             )
         return association
+
+    def refused(self, unit: Unit, missing: Sequence[str]) -> tuple[list[str], str]:
+        """Which of the missing instances cannot come as the peer took no context for them, and that in words."""
+        uids = [uid for uid in missing if unit.expected[uid] in self._refused]
+        names = ", ".join(sorted({class_name(unit.expected[uid]) for uid in uids}))
+        return uids, f"{self._remote} accepts no presentation context to send us {names} by C-GET"
 
 
 class MoveLine(_Line):
@@ -143,6 +187,7 @@ class MoveLine(_Line):
         Another one than ourselves.
     """
 
+    operation = "C-MOVE"
     settle = 3.0
 
     def __init__(
@@ -157,8 +202,8 @@ class MoveLine(_Line):
         self._listening = listening
         self._destination = destination or local
 
-    async def ask(self, unit: Unit) -> list[SubOperations]:
-        """Ask for a unit.
+    async def ask(self, unit: Unit, missing: Callable[[Unit], Sequence[str]]) -> list[SubOperations]:
+        """Ask for a unit, in one request.
 
         Raises
         ------
@@ -180,6 +225,10 @@ class MoveLine(_Line):
         if final.status == MOVE_DESTINATION_UNKNOWN:
             raise self._unknown(association)
         return [final]
+
+    def refused(self, unit: Unit, missing: Sequence[str]) -> tuple[list[str], str]:
+        """Nothing is known of the association on which the instances come."""
+        return [], ""
 
     def _unknown(self, association: Association) -> MoveDestinationError:
         title, ours = self._destination.ae_title, self._destination is self._local

@@ -38,7 +38,7 @@ async def move(
         try:
             async for unit in fetch.units(query_res, report):
                 report.expect(unit.expected, unit.series_uid)
-                finals = await line.ask(unit)
+                finals = await line.ask(unit, lambda unit: list(unit.expected))
                 reasons = [(status_text("C-MOVE", f.status), f.status) for f in finals if f.status]
                 for reason, _ in reasons:
                     log.warning("%s says of series %s: %s", source, unit.series_uid, reason)

@@ -14,21 +14,18 @@ from typing import TYPE_CHECKING
 from dcm.errors import (
     AssociationAbortedError,
     AssociationRejectedError,
-    InvalidDicomError,
+    ConnectionFailedError,
     MoveDestinationError,
     NetworkError,
     NoContextError,
     PeerTimeoutError,
 )
 from dcm.levels import QueryLevel
+from dcm.net._account import Account
+from dcm.net._backlog import Backlog
 from dcm.net._incoming import OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS
-from dcm.net._ledger import Ledger
-from dcm.net._registry import status_text
+from dcm.net._lines import StorageRefusedError
 from dcm.net._tasks import cancel_all, run_all, within
-from dcm.net._units import Unit
-from dcm.peek import read_attributes
-from dcm.report import Outcome
-from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -37,16 +34,21 @@ if TYPE_CHECKING:
     from dcm.net._incoming import DicomEvent
     from dcm.net._lines import Line
     from dcm.net._operations import SubOperations
+    from dcm.net._units import Unit
     from dcm.node import RemoteNode
     from dcm.report import TransferReport
+
+    _Way = tuple[str, Callable[[], Line]]
 
 __all__ = ["Retrieval"]
 
 log = logging.getLogger(__name__)
 
 CANCELLED = 0xFE00
-_FAILED_UIDS = 0x00080058
-_RETRIES_WITHOUT_PROGRESS = 3
+# An association that breaks without having brought anything is tried again so often; a peer that is busy, or restarts,
+# for half a minute: 0.5, 1, 2, ... seconds.
+_FRUITLESS = 3
+_FRUITLESS_WAITS = 6
 _BACKOFF = 0.5
 _UNITS_AHEAD = 64
 # To find the one instance in a list that is to blame takes as many requests as its length can be halved.
@@ -80,18 +82,24 @@ class Retrieval:
     ) -> None:
         self._remote = remote
         self._deliver = deliver
-        self._report = report
-        self._dests = dests
         self._keep_errors = keep_errors
-        self._ledger = Ledger()
-        self._makers: list[Callable[[], Line]] = []
-        self._reasons: dict[str, tuple[str, int | None]] = {}
+        self._account = Account(remote, report, dests)
+        self._ledger = self._account.ledger
+        self._ways: list[_Way] = []
+        self._ease: Callable[[], Awaitable[None]] = _nothing
+        self._hands: set[_Hand] = set()
         self._arrivals = 0
         self._arrived = asyncio.Event()
         self._in_hand = 0
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def run(self, units: AsyncIterator[Unit], lines: Mapping[str, Callable[[], Line]], n_lines: int) -> None:
+    async def run(
+        self,
+        units: AsyncIterator[Unit],
+        lines: Mapping[str, Callable[[], Line]],
+        n_lines: int,
+        ease: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Fetch units.
 
         Parameters
@@ -102,6 +110,8 @@ class Retrieval:
             Makes a `Line` for each way to fetch that can be used.
         n_lines : int
             How many may be open at a time.
+        ease : callable, optional
+            Closes what else is open to the peer and idle, when it has no room for a line.
 
         Raises
         ------
@@ -109,110 +119,135 @@ class Retrieval:
             The peer cannot be reached, or refuses in every way; or `deliver` raised it, and nothing can be delivered
             any more. What came until then is in the report.
         """
-        self._makers = [lines[method] for method in self._remote.retrieve_methods if method in lines]
-        queue: asyncio.Queue[Unit | None] = asyncio.Queue(_UNITS_AHEAD)
-        workers = [self._work(queue) for _ in range(n_lines)]
-        work = asyncio.ensure_future(run_all(self._feed(units, queue, n_lines), *workers))
+        self._ways = [(method, lines[method]) for method in self._remote.retrieve_methods if method in lines]
+        self._ease = ease or _nothing
+        backlog = Backlog(_UNITS_AHEAD)
+        workers = [self._work(backlog) for _ in range(n_lines)]
+        work = asyncio.ensure_future(run_all(self._feed(units, backlog), *workers))
         try:
             await asyncio.wait([work, self._broken], return_when=asyncio.FIRST_COMPLETED)
-            if not self._broken.done():
-                await work
-            # A peer may say that it is done before we are with the last instances that it sent.
+            # A peer may say that it is done, or be lost, before we are with the last instances that it sent.
             while self._in_hand and not self._broken.done():
                 self._arrived.clear()
                 await self._arrived.wait()
             if self._broken.done():
                 self._broken.result()
+            await work
         finally:
             self._broken.cancel()
             await cancel_all(work)
 
-    async def _feed(self, units: AsyncIterator[Unit], queue: asyncio.Queue[Unit | None], n_lines: int) -> None:
+    async def _feed(self, units: AsyncIterator[Unit], backlog: Backlog) -> None:
         async for unit in units:
-            for dest in self._dests:
-                self._report.expect(unit.expected, unit.series_uid, dest)
-            if unit.open_ended:
-                self._report.doubt(f"{self._remote} does not say which instances it has")
-            await queue.put(unit)
-        for _ in range(n_lines):
-            await queue.put(None)
+            for wanted in self._account.expect(unit):
+                await backlog.put(wanted)
+        await backlog.end()
 
-    async def _work(self, queue: asyncio.Queue[Unit | None]) -> None:
-        line: Line | None = None
-        make: Callable[[], Line] | None = None
+    async def _work(self, backlog: Backlog) -> None:
+        hand = _Hand()
+        self._hands.add(hand)
         try:
-            while (unit := await queue.get()) is not None:
+            while (unit := await backlog.take()) is not None:
                 self._ledger.open(unit)
+                fetched = False
                 try:
-                    while True:
-                        if line is None or make is not self._makers[0]:
-                            if line is not None:
-                                await line.close()
-                            make = self._makers[0]
-                            line = make()
-                        if await self._fetch(line, make, unit):
-                            break
-                    self._settle_account(unit)
+                    fetched = await self._fetch(hand, unit)
+                    if fetched:
+                        self._account.settle(unit)
                 finally:
                     self._ledger.close(unit)
+                    await backlog.done(None if fetched else unit)
+                if not fetched:
+                    log.info("%s takes no more associations; going on with fewer", self._remote)
+                    return
         finally:
-            if line is not None:
-                await line.close()
+            self._hands.discard(hand)
+            await hand.close()
 
-    async def _fetch(self, line: Line, make: Callable[[], Line], unit: Unit) -> bool:
-        """Fetch a unit; False where another way of fetching has to be tried."""
-        try:
-            await self._fetch_all_of(line, unit)
-        except (NoContextError, MoveDestinationError) as error:
-            # This way is closed for good. Another worker may have found out before us.
-            if make is not self._makers[0]:
-                return False
-            if len(self._makers) == 1:
-                raise
+    async def _fetch(self, hand: _Hand, unit: Unit) -> bool:
+        """Fetch a unit; False where the peer has no room for this line while others work."""
+        while True:
+            way = self._ways[0]
+            line = await hand.line(way)
+            try:
+                return await self._fetch_all_of(hand, line, unit)
+            except StorageRefusedError as error:
+                if len(self._ways) > 1 and not self._arrivals:
+                    self._drop_way(way, error)
+                elif len(self._ways) > 1:
+                    return await self._fetch_otherwise(unit)
+                else:
+                    # It is these instances that the peer will not send; it may well send others.
+                    self._account.blame(self._ledger.missing(unit), error.message)
+                    return True
+            except (NoContextError, MoveDestinationError) as error:
+                if len(self._ways) == 1:
+                    raise
+                self._drop_way(way, error)
+
+    def _drop_way(self, way: _Way, error: NetworkError) -> None:
+        """Close a way to fetch for good; another worker may have found out before us."""
+        if way is self._ways[0]:
             log.warning("%s; trying the next of retrieve_methods", error.message)
-            self._makers.pop(0)
-            return False
-        return True
+            self._ways.pop(0)
 
-    async def _fetch_all_of(self, line: Line, unit: Unit) -> None:
+    async def _fetch_otherwise(self, unit: Unit) -> bool:
+        """Fetch a single unit in the second way."""
+        hand = _Hand()
+        line = await hand.line(self._ways[1])
+        try:
+            return await self._fetch_all_of(hand, line, unit)
+        except (NoContextError, MoveDestinationError) as error:
+            self._account.blame(self._ledger.missing(unit), error.message)
+            return True
+        finally:
+            await hand.close()
+
+    async def _fetch_all_of(self, hand: _Hand, line: Line, unit: Unit) -> bool:
+        """Ask for a unit, for what is missing once more, and again where the association breaks."""
         parts: list[Unit] = [unit]
         asked_again = False
         fruitless = 0
         while True:
             arrivals = self._arrivals
-            broken = await self._ask(line, parts)
+            broken = await self._ask(hand, line, parts)
             missing = self._ledger.missing(unit)
             if not missing and not (broken and unit.open_ended):
-                return
+                return True
             if broken is not None:
-                # The association was lost: open another, and go on with what has not come.
                 fruitless = 0 if self._arrivals > arrivals else fruitless + 1
-                if fruitless >= _RETRIES_WITHOUT_PROGRESS:
+                if isinstance(broken, AssociationRejectedError) and any(h.worked for h in self._hands - {hand}):
+                    return False
+                if fruitless >= (_FRUITLESS if hand.worked else _FRUITLESS_WAITS):
                     raise broken
+                log.warning("%s; trying again", broken.message)
+                await self._ease()
                 await asyncio.sleep(_BACKOFF * 2**fruitless)
             elif asked_again:
-                return
+                self._account.blame(*line.refused(unit, missing))
+                return True
             else:
                 asked_again = True
             parts = list(unit.finer(missing)) or [unit]
 
-    async def _ask(self, line: Line, parts: list[Unit]) -> NetworkError | None:
+    async def _ask(self, hand: _Hand, line: Line, parts: list[Unit]) -> NetworkError | None:
         """Ask for some units; returns what broke the association, where that may be tried again."""
         waiting = deque(parts)
         refusals = 0
         while waiting:
             part = waiting.popleft()
             try:
-                finals = await line.ask(part)
+                finals = await line.ask(part, self._ledger.missing)
+                hand.worked = True
             except (AssociationAbortedError, PeerTimeoutError) as error:
-                log.warning("%s", error)
                 return error
-            except AssociationRejectedError as error:
-                if not error.transient or not self._arrivals:
-                    raise
-                return error
+            except (AssociationRejectedError, ConnectionFailedError) as error:
+                if self._may_pass(error):
+                    hand.worked = False
+                    return error
+                raise
             for final in finals:
-                self._note(part, final)
+                self._account.note(part, final, line.operation)
             missing = self._ledger.missing(part)
             if len(missing) < len(part.expected) or not all(map(_refused, finals)):
                 refusals = 0
@@ -225,57 +260,42 @@ class Retrieval:
                 waiting.extendleft((*part.finer(missing[half:]), *part.finer(missing[:half])))
         return None
 
-    def _note(self, part: Unit, final: SubOperations) -> None:
-        """Keep what the final response says of failures, in case instances are missing in the end."""
-        if final.status == SUCCESS:
-            return
-        said = f" ({safe_text(final.comment, 64)})" if final.comment else ""
-        reason = f"{status_text('C-MOVE', final.status)}{said}", final.status
-        failed = _failed_uids(final)
-        for uid in failed or part.expected:
-            if uid in part.expected:
-                self._reasons[uid] = reason
-        if part.open_ended:
-            self._report.error(part.series_uid or part.study_uid, *reason)
+    def _may_pass(self, error: AssociationRejectedError | ConnectionFailedError) -> bool:
+        """Whether waiting may help: the peer is busy, or it has sent something and may only be restarting."""
+        return error.transient if isinstance(error, AssociationRejectedError) else self._arrivals > 0
 
     async def _settle(self, part: Unit, seconds: float, completed: int) -> None:
-        """Wait for stores that come after the final response."""
-        while self._ledger.taken(part) < completed if part.open_ended else self._ledger.missing(part):
+        """Wait for stores that come after the final response, for so long after the last one of this part."""
+        loop = asyncio.get_running_loop()
+        left = self._left_of(part, completed)
+        until = loop.time() + seconds
+        while left and (rest := until - loop.time()) > 0:
             self._arrived.clear()
             try:
-                await within(self._arrived.wait(), seconds)
+                await within(self._arrived.wait(), rest)
             except asyncio.TimeoutError:
                 return
+            now_left = self._left_of(part, completed)
+            if now_left < left:
+                left, until = now_left, loop.time() + seconds
 
-    def _settle_account(self, unit: Unit) -> None:
-        """Report what did not come."""
-        for uid in self._ledger.missing(unit):
-            reason, status = self._reasons.pop(uid, ("", None))
-            for dest in self._dests:
-                if reason:
-                    self._report.record(uid, Outcome.FAILED, dest=dest, reason=reason, status=status)
-                else:
-                    self._report.record(uid, Outcome.MISSING, dest=dest, reason="never arrived, though asked for twice")
-        if unit.open_ended and not self._ledger.taken(unit):
-            self._report.error(unit.series_uid or unit.study_uid, "nothing came")
+    def _left_of(self, part: Unit, completed: int) -> int:
+        if part.open_ended:
+            return completed - self._ledger.taken(part)
+        return len(self._ledger.missing(part))
 
     async def received(self, event: DicomEvent) -> int:
         """Take an instance that the peer sent, and return the status of the answer."""
         instance = event.instance
         if instance is None:
             return SUCCESS
-        verdict = self._ledger.judge(instance)
-        if not verdict.kind:
-            return await self._pass_on(instance)
-        uid = instance.sop_instance_uid
-        self._report.anomaly(verdict.kind, uid, verdict.message)
-        if self._keep_errors:
+        verdict = self._account.judge(instance)
+        if not verdict.kind or self._keep_errors:
             return await self._pass_on(instance)
         if verdict.kind == "duplicate":
             return SUCCESS
         if verdict.kind == "inconsistent":
-            for dest in self._dests:
-                self._report.record(uid, Outcome.FAILED, dest=dest, reason=verdict.message)
+            self._account.leave_out(instance.sop_instance_uid, verdict.message)
             self._arrived.set()
         return PROCESSING_FAILURE
 
@@ -293,18 +313,32 @@ class Retrieval:
             self._arrived.set()
 
 
+class _Hand:
+    """The line that a worker has in its hand; `worked` says whether the peer has ever answered on it."""
+
+    def __init__(self) -> None:
+        self.worked = False
+        self._way: _Way | None = None
+        self._line: Line | None = None
+
+    async def line(self, way: _Way) -> Line:
+        """The line of a way; that of another way is closed first."""
+        if self._line is None or self._way is not way:
+            await self.close()
+            self._way, self._line = way, way[1]()
+        return self._line
+
+    async def close(self) -> None:
+        """Close the line."""
+        line, self._line = self._line, None
+        if line is not None:
+            await line.close()
+
+
+async def _nothing() -> None:
+    """There is nothing else that could be closed."""
+
+
 def _refused(final: SubOperations) -> bool:
     """Whether the peer failed to do anything at all (PS3.4 sections C.4.2.1.5 and C.4.3.1.4)."""
     return final.status not in (SUCCESS, CANCELLED) and final.status & 0xF000 != 0xB000 and not final.completed
-
-
-def _failed_uids(final: SubOperations) -> list[str]:
-    """The Failed SOP Instance UID List (0008,0058), as far as the peer gives one that can be read."""
-    if not final.identifier:
-        return []
-    try:
-        text = read_attributes(final.identifier, final.transfer_syntax).text(_FAILED_UIDS)
-    except InvalidDicomError:
-        # It only adds a reason: which instances did not come is known without it.
-        return []
-    return text.split("\\") if text else []

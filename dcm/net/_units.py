@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dcm.attrs import Attributes
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Unit", "identifier_for", "units_of"]
 
 _PATIENT_ID, _STUDY_UID, _SERIES_UID, _SOP_UID = 0x00100020, 0x0020000D, 0x0020000E, 0x00080018
-_SOP_CLASS, _LEVEL = 0x00080016, 0x00080052
+_SOP_CLASS, _LEVEL, _MODALITY = 0x00080016, 0x00080052, 0x00080060
 # A list of UIDs must stay well below the 64 KiB that some archives give an identifier.
 _MOST_UIDS = 200
 _UID = re.compile(r"[0-9.]{1,64}")
@@ -40,6 +40,10 @@ class Unit:
     expected : dict of str to str
         SOP instance UID to SOP class UID (empty where the peer does not say) of what must come. Empty where the
         instances are not known: then anything from there is taken, and completeness stays unknown.
+    modality : str
+        That of the series, where it is known; it tells what the SOP classes may be where the peer does not.
+    again : bool
+        Whether it was asked for before, in vain.
     """
 
     level: QueryLevel
@@ -47,6 +51,8 @@ class Unit:
     study_uid: str
     series_uid: str = ""
     expected: dict[str, str] = field(default_factory=dict)
+    modality: str = ""
+    again: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -63,7 +69,7 @@ class Unit:
         chosen = [(uid, self.expected[uid]) for uid in uids]
         for i in range(0, len(chosen), _MOST_UIDS):
             part = dict(chosen[i : i + _MOST_UIDS])
-            yield Unit(QueryLevel.IMAGE, self.patient_id, self.study_uid, self.series_uid, part)
+            yield replace(self, level=QueryLevel.IMAGE, expected=part, again=True)
 
 
 def units_of(records: Iterable[Attributes], *, whole_series: bool) -> list[Unit]:
@@ -76,18 +82,20 @@ def units_of(records: Iterable[Attributes], *, whole_series: bool) -> list[Unit]
     whole_series : bool
         Whether they are all the instances of their series, so that each series can be asked for by its own UID.
     """
+    modalities: dict[tuple[str, str, str], str] = {}
     series: defaultdict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
     for record in records:
         place = record.text(_PATIENT_ID), record.text(_STUDY_UID), record.text(_SERIES_UID)
         sop_class = record.text(_SOP_CLASS)
+        modalities[place] = record.text(_MODALITY)
         series[place][record.text(_SOP_UID)] = sop_class if _UID.fullmatch(sop_class) else ""
     units: list[Unit] = []
     for place, expected in series.items():
-        unit = Unit(QueryLevel.SERIES, *place, expected)
+        unit = Unit(QueryLevel.SERIES, *place, expected, modalities[place])
         if whole_series:
             units.append(unit)
         else:
-            units.extend(unit.finer(expected))
+            units.extend(replace(part, again=False) for part in unit.finer(expected))
     return units
 
 
