@@ -1,4 +1,4 @@
-"""Peers that do on demand what no real one will: lie, stall, abort, say things too late. They speak bytes on a socket."""
+"""Peers that do on demand what no real one will: lie, stall, abort, say things too late; in bytes on a socket."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def open_things() -> set[str]:
     found = {f"thread {thread.name}" for thread in threading.enumerate() if thread.name.startswith("dcm-")}
     for name in os.listdir("/proc/self/fd"):
         try:
-            target = os.readlink(f"/proc/self/fd/{name}")
+            target = str(Path(f"/proc/self/fd/{name}").readlink())
         except FileNotFoundError:
             continue
         if target.startswith("socket:"):

@@ -50,7 +50,7 @@ async def test_a_peer_that_answers_with_a_failure(local: LocalEntity) -> None:
 
 async def test_an_unknown_host(local: LocalEntity) -> None:
     node = DcmNode("no-such-host.invalid", "PACS", 104)
-    with pytest.raises(ConnectionFailedError, match="unknown host no-such-host.invalid") as caught:
+    with pytest.raises(ConnectionFailedError, match="unknown host no-such-host") as caught:
         await local.echo(node)
     assert caught.value.peer == str(node)
     assert "spelling" in caught.value.hint
@@ -100,7 +100,7 @@ class _Choosy(DcmtkQrscp):
     def command(self) -> list[str]:
         command = list(super().command())
         config = self.work_dir / "dcmqrscp.cfg"
-        text = config.read_text().replace("HostTable BEGIN\n", f"HostTable BEGIN\nfriend = (FRIEND, localhost, 1)\n")
+        text = config.read_text().replace("HostTable BEGIN\n", "HostTable BEGIN\nfriend = (FRIEND, localhost, 1)\n")
         config.write_text(text.replace(") ANY\n", ") friend\n"))
         return command
 
@@ -168,7 +168,7 @@ async def test_a_peer_that_accepts_connections_and_says_nothing(local: LocalEnti
 
     async with ScriptedPeer(script) as peer:
         node = RemoteNode(HOST, "SCRIPTED", peer.port, timeouts=Timeouts(association=0.2))
-        with pytest.raises(PeerTimeoutError, match="did not negotiate an association within 0.2 s"):
+        with pytest.raises(PeerTimeoutError, match=r"did not negotiate an association within 0\.2 s"):
             await local.echo(node)
 
 
@@ -179,7 +179,7 @@ async def test_a_peer_that_never_answers_the_request(local: LocalEntity) -> None
 
     async with ScriptedPeer(script) as peer:
         node = RemoteNode(HOST, "SCRIPTED", peer.port, timeouts=Timeouts(dimse=0.2))
-        with pytest.raises(PeerTimeoutError, match="did not go on with the operation within 0.2 s"):
+        with pytest.raises(PeerTimeoutError, match=r"did not go on with the operation within 0\.2 s"):
             await local.echo(node)
 
 
@@ -200,13 +200,15 @@ async def test_a_peer_that_hangs_up_anywhere(local: LocalEntity, dcmtk_archive: 
         assert await local.echo(proxy.node)
         n_bytes = proxy.bytes_to_client
     answered = 0
+    errors: list[tuple[int, FaultProxy, NetworkError]] = []
     for offset in range(0, n_bytes + 1, 3):
         with FaultProxy(dcmtk_archive.port, to_client=Fault(cut_at=offset), ae_title="DCMQRSCP") as proxy:
             try:
                 answered += await local.echo(proxy.node)
             except NetworkError as error:
-                assert str(proxy.node) in error.message, (offset, error.message)
-                assert re.search("hung up|aborted", error.message), (offset, error.message)
+                errors.append((offset, proxy, error))
+    for offset, proxy, error in errors:
+        assert re.search(f"{re.escape(str(proxy.node))} (hung up|aborted)", error.message), (offset, error.message)
     # Only the answer to our release is after the answer to the C-ECHO.
     assert answered in (3, 4)
 
