@@ -110,7 +110,13 @@ def test_the_exit_codes_are_those_of_the_help() -> None:
 @pytest.mark.slow
 def test_what_a_newcomer_types(tmp_path: Path) -> None:
     """``pip install . && dcm demo`` in a fresh environment, of a copy: installing leaves nothing in the tree."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     source = tmp_path / "dcm"
     for name in filter(None, tracked.split("\0")):
         if (ROOT / name).exists():
