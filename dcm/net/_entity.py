@@ -195,7 +195,7 @@ class LocalEntity:
             Without a report: something failed, or is missing.
         """
         fetch = Fetch(self, RemoteNode.from_node(remote))
-        async with fetch, contextlib.aclosing(fetch.stream(query_res, report, keep_errors)) as found:
+        async with fetch, contextlib.aclosing(fetch.stream(query_res, _as_it_is, report, keep_errors)) as found:
             async for instance in found:
                 yield instance
 
@@ -206,10 +206,18 @@ class LocalEntity:
         report: TransferReport | None = None,
         keep_errors: bool = False,
     ) -> AsyncGenerator[Dataset, None]:
-        """Like `instances`, but yield decoded pydicom data sets, each with its file meta information."""
-        async with contextlib.aclosing(self.instances(remote, query_res, report, keep_errors)) as found:
-            async for instance in found:
-                yield instance.dataset
+        """Like `instances`, but yield decoded pydicom data sets, each with its file meta information.
+
+        One that cannot be decoded fails by itself: it is in the report, and the peer is told.
+        """
+        fetch = Fetch(self, RemoteNode.from_node(remote))
+
+        async def decode(instance: Instance) -> Dataset:
+            return await fetch.bridge.run(_data_set_of, instance, cost=instance.size)
+
+        async with fetch, contextlib.aclosing(fetch.stream(query_res, decode, report, keep_errors)) as found:
+            async for data_set in found:
+                yield data_set
 
     async def download(
         self,
@@ -256,7 +264,8 @@ class LocalEntity:
         ----------
         remote : DcmNode
         transfer_syntaxes : iterable of str, optional
-            Fail instances that are in another one; nothing is ever transcoded. All are sent where not given.
+            Fail instances that are in another one; nothing is ever transcoded. Where not given: those of the settings
+            of `remote`, which are all if not set.
         report : TransferReport, optional
         dest : str, optional
             The name of this destination in the report, where there are several.
@@ -276,7 +285,7 @@ class LocalEntity:
         peer = RemoteNode.from_node(remote)
         own = report if report is not None else TransferReport()
         async with Bridge() as bridge:
-            queue = SendQueue(bridge, own, transfer_syntaxes, dest)
+            queue = SendQueue(peer, bridge, own, transfer_syntaxes, dest)
             sending = asyncio.ensure_future(Sender(self.local, peer, bridge, _NOBODY, own, dest).run(queue))
             error: NetworkError | None = None
             try:
@@ -333,6 +342,9 @@ class LocalEntity:
             await move(self, RemoteNode.from_node(source), RemoteNode.from_node(dest), query_res, own)
         except NetworkError as exc:
             error = exc
+        except asyncio.CancelledError:
+            own.interrupted = True
+            raise
         finally:
             own.finish()
         settle_report(own, report, error)
@@ -385,6 +397,14 @@ class LocalEntity:
             private_classes=self._private_classes,
             tls=self._tls,
         )
+
+
+async def _as_it_is(instance: Instance) -> Instance:
+    return instance
+
+
+def _data_set_of(instance: Instance) -> Dataset:
+    return instance.dataset
 
 
 _NOBODY = Nobody()

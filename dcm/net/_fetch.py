@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dcm._bridge import Bridge
 from dcm.errors import DataError, NetworkError, OperationFailedError, StoreError, UsageError
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 # Orthanc serves four associations at a time, one of them for our queries: with one more than it has threads it lets each
 # wait for a second, and takes forty times as long.
 _MOST_LINES = 3
+_T = TypeVar("_T")
 _PATIENT_ID, _STUDY_UID, _SERIES_UID = 0x00100020, 0x0020000D, 0x0020000E
 
 
@@ -116,11 +117,15 @@ class Fetch:
             await service.close()
 
     async def stream(
-        self, query_res: QueryResult, report: TransferReport | None, keep_errors: bool = False
-    ) -> AsyncGenerator[Instance, None]:
-        """Fetch, and yield what comes."""
+        self,
+        query_res: QueryResult,
+        prepare: Callable[[Instance], Awaitable[_T]],
+        report: TransferReport | None,
+        keep_errors: bool = False,
+    ) -> AsyncGenerator[_T, None]:
+        """Fetch, and yield what `prepare` makes of each instance that comes."""
         own = report if report is not None else TransferReport()
-        gate = Gate(own)
+        gate = Gate(own, prepare)
         task = asyncio.ensure_future(self.run(query_res, gate.put, own, keep_errors=keep_errors))
         task.add_done_callback(gate.end)
         error: NetworkError | None = None
@@ -130,6 +135,9 @@ class Fetch:
             await task
         except NetworkError as exc:
             error = exc
+        except (asyncio.CancelledError, GeneratorExit):
+            own.interrupted = True
+            raise
         finally:
             # Let go of the peer first: it may be waiting for our answer, and would not hear a C-CANCEL before.
             gate.close()
@@ -152,6 +160,9 @@ class Fetch:
             await self.run(query_res, deliver, own)
         except NetworkError as exc:
             error = exc
+        except asyncio.CancelledError:
+            own.interrupted = True
+            raise
         finally:
             own.finish()
         settle_report(own, report, error)
@@ -173,8 +184,8 @@ class Fetch:
     async def units(self, query_res: QueryResult, report: TransferReport) -> AsyncGenerator[Unit, None]:
         """Yield what to fetch, study by study, asking the peer for the instances of each.
 
-        The queries have an association of their own, which is gone when the last unit is known; from a peer that allows
-        only one, all units are known before the first is yielded.
+        The queries have an association of their own, which is gone when the last unit is known. From a peer that
+        allows only one, all units are known before the first is yielded.
         """
         units = self._units(query_res, report)
         if self._remote.max_assoc == 1:

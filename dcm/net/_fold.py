@@ -156,6 +156,14 @@ class _Form:
         return Attributes.from_shape(self._shape, tuple(values))
 
 
+_UID_LEVELS = (QueryLevel.STUDY, QueryLevel.SERIES, QueryLevel.IMAGE)
+
+
+def _can_be_asked_for(uid: str) -> bool:
+    """Whether a UID can be sent back to the peer; it need not be a good one (PS3.5 section 9.1)."""
+    return uid.isascii() and uid.isprintable() and "\\" not in uid
+
+
 def _fault(request: FindRequest, answer: Attributes, uid: str) -> tuple[str, str] | None:
     """The kind of fault and what it is; None where there is none."""
     name = request.level.name
@@ -164,6 +172,8 @@ def _fault(request: FindRequest, answer: Attributes, uid: str) -> tuple[str, str
         return "invalid", f"{name} query answered at another level"
     if not uid.strip():
         return "invalid", f"{name} answers without {request.level.uid_keyword}"
+    if any(not _can_be_asked_for(answer.text(level.uid_tag)) for level in _UID_LEVELS if level <= request.level):
+        return "invalid", f"{name} answers with a UID that no request can have in it"
     for parent, known in request.node.uids.items():
         if parent >= request.level or not known:
             continue

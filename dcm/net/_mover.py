@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["move"]
 
 log = logging.getLogger(__name__)
+
+_VERIFY_AFTER = (0.0, 1.0, 3.0)
 
 
 async def move(
@@ -63,7 +66,13 @@ async def _verify(
         if not dest.supports(DicomOpType.FIND):
             raise NetworkError(f"{dest} takes no queries", peer=str(dest))
         series = QueryResult(QueryLevel.SERIES, [identifier_for(unit, QueryModel.PATIENT_ROOT).without((0x00080018,))])
-        found = set((await there.query(QueryLevel.IMAGE, None, series, QueryReport())).uids())
+        found: set[str] = set()
+        for seconds in _VERIFY_AFTER:
+            # An archive may take its time until it lists what it has been sent.
+            await asyncio.sleep(seconds)
+            found = set((await there.query(QueryLevel.IMAGE, None, series, QueryReport())).uids())
+            if reason[0] or found.issuperset(unit.expected):
+                break
     except NetworkError as error:
         # It has, as far as its sender knows: that is all there is to know.
         report.doubt(f"what arrived cannot be verified: {error.message}")

@@ -16,11 +16,12 @@ from dcm.errors import (
     AssociationAbortedError,
     AssociationRejectedError,
     ConnectionFailedError,
+    DataError,
     DcmError,
-    InvalidDicomError,
     NetworkError,
     NoContextError,
     PeerTimeoutError,
+    StoreError,
 )
 from dcm.instance import Instance
 from dcm.net._connect import connect
@@ -65,15 +66,18 @@ class SendQueue:
 
     def __init__(
         self,
+        remote: RemoteNode,
         bridge: Bridge,
         report: TransferReport,
         transfer_syntaxes: Iterable[str] | None = None,
         dest: str = "",
     ) -> None:
+        self._remote = remote
         self._bridge = bridge
         self._report = report
         self._dest = dest
-        self._syntaxes = frozenset(transfer_syntaxes) if transfer_syntaxes is not None else None
+        syntaxes = remote.transfer_syntaxes or None if transfer_syntaxes is None else transfer_syntaxes
+        self._syntaxes = frozenset(syntaxes) if syntaxes is not None else None
         self._waiting: deque[tuple[Instance, asyncio.Future[bool] | None]] = deque()
         self._bytes = 0
         self._ended = False
@@ -98,7 +102,7 @@ class SendQueue:
         if isinstance(item, (str, os.PathLike)):
             try:
                 instance = await self._bridge.run(_load, item)
-            except (InvalidDicomError, OSError) as error:
+            except (DataError, StoreError, OSError) as error:
                 reason = error.message if isinstance(error, DcmError) else (error.strerror or str(error))
                 self._fail(os.fspath(item), f"cannot be read: {reason}", item)
                 return
@@ -121,6 +125,12 @@ class SendQueue:
 
     async def _add(self, instance: Instance, placed: asyncio.Future[bool] | None) -> None:
         self._report.expect([instance.sop_instance_uid], dest=self._dest)
+        if not self._wants(instance.sop_class_uid):
+            reason = f"the settings of {self._remote} leave out {class_name(instance.sop_class_uid)}"
+            self._report.record(instance.sop_instance_uid, Outcome.FILTERED, dest=self._dest, reason=reason)
+            if placed is not None:
+                placed.set_result(True)
+            return
         if self._syntaxes is not None and instance.transfer_syntax_uid not in self._syntaxes:
             reason = f"is in {class_name(instance.transfer_syntax_uid)}, which is not to be sent"
             self._fail(instance.sop_instance_uid, reason, instance.path)
@@ -134,6 +144,12 @@ class SendQueue:
         self._bytes += _weight(instance)
         self._waiting.append((instance, placed))
         self._more.set()
+
+    def _wants(self, sop_class: str) -> bool:
+        remote = self._remote
+        if not (remote.include_storage_classes or remote.exclude_storage_classes):
+            return True
+        return remote.wants_storage_class(sop_class, class_name(sop_class))
 
     def _fail(self, uid: str, reason: str, path: str | os.PathLike[str] | None, *, refused: bool = False) -> None:
         self._report.record(uid, Outcome.FAILED, dest=self._dest, reason=reason, path=path, refused=refused)
