@@ -8,24 +8,26 @@ import sys
 
 from dcm.net import DicomEvent, LocalEntity
 from dcm.node import DcmNode
+from dcm.report import TransferReport
 from dcm.store.local_dir import LocalDir
 
-SUCCESS = 0x0000
+SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 
 
 async def receive(node: DcmNode, store: LocalDir) -> None:
     """Listen at a node, and answer each instance when its file has its name."""
 
-    async def on_event(event: DicomEvent) -> int:
-        if event.instance is not None:
-            with event.instance as instance:
-                await asyncio.to_thread(store.store, instance)
-        return SUCCESS
-
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    async with LocalEntity(node).listen(on_event):
-        await stopped.wait()
+    async with store.send(TransferReport()) as queue:
+
+        async def on_event(event: DicomEvent) -> int:
+            if event.instance is not None and not await queue.place(event.instance):
+                return OUT_OF_RESOURCES
+            return SUCCESS
+
+        async with LocalEntity(node).listen(on_event, new_temp=store.new_temp):
+            await stopped.wait()
 
 
 if __name__ == "__main__":

@@ -26,11 +26,12 @@ from dcm.store.local_dir import LocalDir
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     from pydicom import Dataset
 
+    from dcm._atomic import TempFile
     from dcm.instance import Instance
     from dcm.levels import QueryLevel
     from dcm.net._incoming import Handler
@@ -350,7 +351,13 @@ class LocalEntity:
         settle_report(own, report, error)
 
     @contextlib.asynccontextmanager
-    async def listen(self, handler: Handler, event_filter: EventFilter | None = None) -> AsyncIterator[int]:
+    async def listen(
+        self,
+        handler: Handler,
+        event_filter: EventFilter | None = None,
+        *,
+        new_temp: Callable[[], TempFile] | None = None,
+    ) -> AsyncIterator[int]:
         """Answer what others ask of us (C-ECHO and C-STORE as a provider) while the context is open.
 
         Parameters
@@ -360,6 +367,9 @@ class LocalEntity:
         event_filter : EventFilter, optional
             What this handler is for. Listeners in one event loop share the port; where two filters collide, the
             second waits until the first is through.
+        new_temp : callable, optional
+            Makes the files into which large instances stream while they arrive; `new_temp` of the store where they
+            will stay, so that they need not be copied. In the directory for temporary files where not given.
 
         Yields
         ------
@@ -372,7 +382,7 @@ class LocalEntity:
             The port is not to be had.
         """
         async with self.listening() as listener:
-            entry = await listener.register(handler, event_filter or EventFilter())
+            entry = await listener.register(handler, event_filter or EventFilter(), new_temp)
             try:
                 yield listener.port
             finally:

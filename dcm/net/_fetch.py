@@ -38,8 +38,8 @@ __all__ = ["Fetch", "settle_report"]
 
 log = logging.getLogger(__name__)
 
-# Orthanc serves four associations at a time, one of them for our queries: with one more than it has threads it lets each
-# wait for a second, and takes forty times as long.
+# Orthanc serves four associations at a time, one of them for our queries: with one more than it has threads it lets
+# each wait for a second, and takes forty times as long.
 _MOST_LINES = 3
 _T = TypeVar("_T")
 _PATIENT_ID, _STUDY_UID, _SERIES_UID = 0x00100020, 0x0020000D, 0x0020000E

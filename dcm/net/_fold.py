@@ -161,7 +161,7 @@ _UID_LEVELS = (QueryLevel.STUDY, QueryLevel.SERIES, QueryLevel.IMAGE)
 
 def _can_be_asked_for(uid: str) -> bool:
     """Whether a UID can be sent back to the peer; it need not be a good one (PS3.5 section 9.1)."""
-    return uid.isascii() and uid.isprintable() and "\\" not in uid
+    return uid.isascii() and uid.isprintable()
 
 
 def _fault(request: FindRequest, answer: Attributes, uid: str) -> tuple[str, str] | None:

@@ -82,6 +82,7 @@ def test_what_was_asked_for_is_kept_whatever_it_is() -> None:
     [
         ({LEVEL: "STUDY", SERIES_UID: "1.1.1"}, "invalid", "SERIES query answered at another level"),
         ({STUDY_UID: "1.1"}, "invalid", "SERIES answers without SeriesInstanceUID"),
+        ({SERIES_UID: "1.1.\ufffd"}, "invalid", "SERIES answers with a UID that no request can have in it"),
         ({SERIES_UID: None}, "invalid", "SERIES answers without SeriesInstanceUID"),
         ({SERIES_UID: ("1.1.1", "1.1.2")}, "invalid", "SERIES answers without one identifier for each level"),
         (
