@@ -207,8 +207,8 @@ async def test_a_peer_that_hangs_up_anywhere(local: LocalEntity, dcmtk_archive: 
                 answered += await local.echo(proxy.node)
             except NetworkError as error:
                 errors.append((offset, proxy, error))
-    for offset, proxy, error in errors:
-        assert re.search(f"{re.escape(str(proxy.node))} (hung up|aborted)", error.message), (offset, error.message)
+    for offset, proxy, failure in errors:
+        assert re.search(f"{re.escape(str(proxy.node))} (hung up|aborted)", failure.message), (offset, failure.message)
     # Only the answer to our release is after the answer to the C-ECHO.
     assert answered in (3, 4)
 
