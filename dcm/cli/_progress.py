@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["progress_text", "show_progress"]
 
 _INTERVAL = 0.1  # seconds
+_COUNTS_WIDTH = 60  # of "8,200/17,174 instances, 215.3 MB, 360.5 MB/s", the time left and a bit of a bar
 
 
 @contextlib.contextmanager
@@ -63,6 +64,7 @@ class _Display:
             expand=True,
             redirect_stdout=False,  # data goes there
         )
+        self._room = max(10, console.width - _COUNTS_WIDTH)
         self._task = self._bar.add_task("starting", total=None, counts="")
         self._total: int | None = None
         self._n_instances = self._n_bytes = 0
@@ -87,7 +89,7 @@ class _Display:
 
     def phase(self, text: str) -> None:
         """What is being done now."""
-        self._bar.update(self._task, description=safe_text(text, 60))
+        self._bar.update(self._task, description=safe_text(text, min(60, self._room)))
 
     def finished(self) -> None:
         """Take the line off the screen."""

@@ -121,8 +121,9 @@ def run_tour(say: Callable[[str], None], directory: Path | None = None, *, serve
         except OSError as exc:
             raise StoreError(f"the demo's archive cannot be started: {exc.strerror or exc}") from exc
         studies, instances = archive.count(QueryLevel.STUDY), archive.count(QueryLevel.IMAGE)
-        say(f"# A small archive listens at {archive.node}, on this machine only. It holds {plural(studies, 'study')},")
-        say(f"# {plural(instances, 'instance')}, made for the demo. A configuration of its own names it 'demo'.")
+        say(f"# A small archive listens at {archive.node}, on this machine only.")
+        say(f"# It holds {plural(studies, 'study')}, {plural(instances, 'instance')}, all made for the demo.")
+        say("# A configuration of its own names it 'demo'.")
         say(f"$ export DCM_CONFIG_PATH={shlex.quote(str(config))}")
         target = directory if directory is not None else work_dir / "data"
         env = {**os.environ, "DCM_CONFIG_PATH": str(config)}

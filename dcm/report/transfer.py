@@ -306,7 +306,8 @@ class TransferReport(Report):
         """One line for each cause of trouble, with its count and the first UIDs, then the anomalies and the doubts."""
         instances = ProblemLog(per_cause=3)
         for dest, uid, state in self._states.items():
-            if state.problem:
+            # After an interruption the number of those that did not come is enough.
+            if state.problem and not (self.interrupted and state.outcome is Outcome.MISSING):
                 reason = state.reason if not dest or dest in state.reason else f"{dest}: {state.reason}"
                 instances.add(Problem(state.outcome.value, uid, reason, state.status, dest))
         lines = [line for log in (self.errors, instances, self.anomalies) for line in cause_lines(log, _LABELS)]

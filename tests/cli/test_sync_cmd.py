@@ -467,7 +467,7 @@ def test_progress_on_a_terminal(big_archive: DcmtkQrscp, tmp_path: Path) -> None
     fault = Fault(chunk=32_768, delay=0.01)
     with FaultProxy(big_archive.port, to_client=fault, ae_title=big_archive.ae_title) as proxy:
         source = ("-s", node(proxy), "-q", "PatientID=Big")
-        code, shown = run_on_terminal("sync", *source, tmp_path / "home", columns=120)
+        code, shown = run_on_terminal("sync", *source, tmp_path / "home", columns=80)
     assert code == 0
     assert "/24 instances" in shown
     assert " MB, " in shown

@@ -200,7 +200,6 @@ def test_interrupted() -> None:
     assert report.counts[M] == 1
     assert report.summary().splitlines() == [
         "2 instances: 1 sent, 1 missing",
-        "1 missing: interrupted before it came (1.2)",
         "interrupted; what is there is whole, run it again to get the rest",
     ]
 
