@@ -234,6 +234,8 @@ class Association(asyncio.BufferedProtocol):
         ------
         NetworkError
         """
+        # With TLS 1.3 a peer can refuse our certificate when the handshake seems to be over.
+        self.check()
         self.request = request
         self._opened = self._loop.create_future()
         self._deadlines.start(self._loop.time())

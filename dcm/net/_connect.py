@@ -80,7 +80,10 @@ ProtocolError
     except NetworkError as error:
         await association.abort()
         if not error.hint:
-            error.hint = f"while negotiating; does the peer know us as {local.ae_title}, and is this its DICOM port?"
+            tls = ", does it take our certificate" if remote.tls is not None else ""
+            error.hint = (
+                f"while negotiating; does the peer know us as {local.ae_title}{tls}, and is this its DICOM port?"
+            )
         raise
     except BaseException:
         await association.abort()
