@@ -104,7 +104,7 @@ def class_groups(
             groups += _divided([*likely, *remote.private_store_classes], remote, room, _LEAST_SYNTAXES)
         else:
             # One association's worth: what is not among them is looked for again.
-            groups += _divided([*_usual(), *remote.private_store_classes], remote, room, _LEAST_FOR_ANY)[:1]
+            groups += _divided([*remote.private_store_classes, *_usual()], remote, room, _LEAST_FOR_ANY)[:1]
     return groups
 
 

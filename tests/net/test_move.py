@@ -80,7 +80,7 @@ async def test_a_source_that_is_not_there(local: LocalEntity, samples: list[data
 async def test_a_source_that_says_success_and_sends_nothing(
     local: LocalEntity, orthanc_archive: OrthancPeer, samples: list[data.Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dcm.net._mover._PATIENCE", (0.01, 0.01), raising=False)
+    monkeypatch.setattr("dcm.net._mover._VERIFY_AFTER", (0.0, 0.01))
 
     async def script(link: Link) -> None:
         await link.accept()
