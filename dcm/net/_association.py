@@ -309,6 +309,11 @@ class Association(asyncio.BufferedProtocol):
     # -- the end -------------------------------------------------------------------------------------------------------
 
     @property
+    def closed(self) -> asyncio.Future[None]:
+        """Done when the connection is closed."""
+        return self._closed
+
+    @property
     def usable(self) -> bool:
         """Whether another request can be sent."""
         return self._failure is None and self.wire.state is State.ESTABLISHED

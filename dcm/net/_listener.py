@@ -40,6 +40,7 @@ __all__ = ["AccessPolicy", "EventFilter", "Listener", "SharedListener", "temp_fi
 log = logging.getLogger(__name__)
 
 _CLOSE_WITHIN = 1.0
+_GRACE = 0.5
 _TRANSIENT, _PERMANENT = 2, 1
 _BY_USER, _BY_PRESENTATION = 1, 3
 _TOO_MANY = AssociateReject(_TRANSIENT, _BY_PRESENTATION, 2)
@@ -195,6 +196,9 @@ class Listener:
         try:
             with contextlib.suppress(asyncio.TimeoutError):
                 await within(self._service.settled(), patience)
+            if patience is None and self._associations:
+                # Whoever has just been answered is about to release the association.
+                await asyncio.wait([a.closed for a in self._associations], timeout=_GRACE)
         finally:
             await self._service.close()
             if self._associations:

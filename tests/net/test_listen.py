@@ -448,10 +448,14 @@ asyncio.run(main())
 def test_memory_stays_flat_with_a_large_instance(tmp_path: Path) -> None:
     large = data.write_multi_frame(tmp_path / "large.dcm", 200 << 20)
     with subprocess.Popen([sys.executable, "-c", _RECEIVE], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        port = int(process.stdout.readline())
-        storescu(port, "LOCALAE", [large.path], options=["-R"])
-        size, grown = int(process.stdout.readline()), int(process.stdout.readline())
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            storescu(port, "LOCALAE", [large.path], options=["-R"])
+            size, grown = int(process.stdout.readline()), int(process.stdout.readline())
+        except BaseException:
+            process.kill()
+            raise
     assert process.returncode == 0
     assert size > 200 << 20
     assert grown < 60_000  # KiB
