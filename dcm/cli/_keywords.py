@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dcm.cli._values import check_value
@@ -13,7 +13,9 @@ from dcm.text import safe_text
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["add_key", "is_unlimited", "parse_query", "resolve_keyword"]
+    from dcm.attrs import Attributes, Value
+
+__all__ = ["add_key", "is_unlimited", "parse_query", "parse_usual", "resolve_keyword"]
 
 _TAG = re.compile(r"\(?(?P<group>[0-9A-Fa-f]{4}),?(?P<element>[0-9A-Fa-f]{4})\)?")
 _SPECIFIC_CHARACTER_SET = 0x00080005
@@ -72,6 +74,29 @@ def parse_query(assignments: Iterable[str]) -> Dataset:
             raise QueryError(f"'{safe_text(assignment)}' has no value", hint=f"write {safe_text(key)}=VALUE")
         add_key(query, key.strip(), value)
     return query
+
+
+def parse_usual(assignments: Sequence[str]) -> Attributes | None:
+    """Like `parse_query`, without pydicom and its dictionary, whose import takes longer than a small query.
+
+    Returns
+    -------
+    Attributes or None
+        None where something in it is not usual, or wrong: `parse_query` knows what, and says so.
+    """
+    from dcm.attrs import Attributes
+    from dcm.template import USUAL
+
+    items: dict[int, tuple[int, str, Value]] = {}
+    for assignment in assignments:
+        key, _, text = assignment.partition("=")
+        tag, vr = USUAL.get(key.strip(), (0, ""))
+        if not (tag and text.strip("*") and text.isascii()) or tag in items:
+            return None
+        value = check_value(key, vr, text)
+        values: tuple[Value, ...] = (value,) if isinstance(value, str) else tuple(value)
+        items[tag] = tag, vr, values if len(values) > 1 else values[0]
+    return Attributes.from_items(items.values())
 
 
 def add_key(query: Dataset, key: str, text: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
+    from dcm.attrs import Attributes
     from dcm.conf import DcmConfig
     from dcm.net import LocalEntity
     from dcm.query import QueryResult
@@ -152,7 +153,7 @@ def _listed(stores: Sequence[object]) -> str:
 def _run(
     repos: list[DataRepo[Any]],
     sinks: list[DataSink],
-    query: Dataset | None,
+    query: Dataset | Attributes | None,
     query_res: QueryResult | None,
     report: TransferReport,
     dry_run: bool,
@@ -177,12 +178,14 @@ def _run(
     return None
 
 
-def _query(keys: tuple[str, ...], since: str | None, before: str | None) -> Dataset | None:
+def _query(keys: tuple[str, ...], since: str | None, before: str | None) -> Dataset | Attributes | None:
     if not (keys or since or before):
         return None
     from dcm.cli._dates import limit_dates
-    from dcm.cli._keywords import parse_query
+    from dcm.cli._keywords import parse_query, parse_usual
 
+    if not (since or before) and (usual := parse_usual(keys)) is not None:
+        return usual
     query = parse_query(keys)
     limit_dates(query, since, before)
     return query

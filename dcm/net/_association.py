@@ -157,6 +157,8 @@ class Association(asyncio.BufferedProtocol):
             released = self.wire.state is State.CLOSING and exc is None
             self._fail(None if released else AssociationAbortedError(f"{self.peer} hung up{why}", peer=self.peer))
         self.wire.abort()
+        # It is closed already, but with TLS Python 3.10 warns of one on which nobody has called this.
+        self._transport.close()
         if self._timer is not None:
             self._timer.cancel()
         if not self._closed.done():

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dcm._atomic import TempFile
+    from dcm.attrs import Attributes
     from dcm.instance import Instance
     from dcm.levels import QueryLevel
     from dcm.net._incoming import Handler
@@ -112,7 +113,7 @@ class LocalEntity:
         self,
         remote: DcmNode,
         level: QueryLevel | None = None,
-        query: Dataset | None = None,
+        query: Dataset | Attributes | None = None,
         query_res: QueryResult | None = None,
         report: QueryReport | None = None,
     ) -> QueryResult:
@@ -123,7 +124,7 @@ class LocalEntity:
         remote : DcmNode
         level : QueryLevel, optional
             Where not given: the finest level that `query` names attributes of, else that of `query_res`, else STUDY.
-        query : Dataset, optional
+        query : Dataset or Attributes, optional
             What to match: universal, wildcard, range and list matching (PS3.4 section C.2.2.2) as the peer knows them.
             Identifiers of the levels above that are not in it are found by queries of their own.
         query_res : QueryResult, optional
@@ -147,7 +148,7 @@ class LocalEntity:
         self,
         remote: DcmNode,
         level: QueryLevel | None = None,
-        query: Dataset | None = None,
+        query: Dataset | Attributes | None = None,
         query_res: QueryResult | None = None,
         report: QueryReport | None = None,
     ) -> AsyncGenerator[QueryResult, None]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
+    from dcm.attrs import Attributes
     from dcm.levels import QueryLevel
     from dcm.net._association import Association, Owner
     from dcm.net._plan import FindRequest
@@ -80,7 +81,7 @@ class Finder:
     async def query(
         self,
         level: QueryLevel | None,
-        query: Dataset | None,
+        query: Dataset | Attributes | None,
         query_res: QueryResult | None,
         report: QueryReport,
     ) -> QueryResult:
@@ -90,7 +91,7 @@ class Finder:
     async def queries(
         self,
         level: QueryLevel | None,
-        query: Dataset | None,
+        query: Dataset | Attributes | None,
         query_res: QueryResult | None,
         report: QueryReport,
     ) -> AsyncGenerator[QueryResult, None]:

@@ -375,7 +375,8 @@ def _listen_error(local: DcmNode, error: OSError) -> ListenError:
         )
     if error.errno == errno.EACCES:
         return ListenError(f"cannot listen on {where}: not permitted", hint="ports below 1024 need privileges")
-    if error.errno == errno.EADDRNOTAVAIL:
+    # Since Python 3.13 asyncio tries all addresses of a name, and says so without a number.
+    if error.errno == errno.EADDRNOTAVAIL or "could not bind on any address" in str(error):
         return ListenError(
             f"cannot listen on {where}: {local.host} is not an address of this machine", hint="0.0.0.0 is all of them"
         )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dcm._atomic import TempFile
+    from dcm.attrs import Attributes
     from dcm.instance import Instance
     from dcm.levels import QueryLevel
     from dcm.query import QueryResult
@@ -127,7 +128,7 @@ class DataRepo(DataBucket[ChunkT_co], Protocol[ChunkT_co]):
     async def query(
         self,
         level: QueryLevel | None = None,
-        query: Dataset | None = None,
+        query: Dataset | Attributes | None = None,
         query_res: QueryResult | None = None,
         report: QueryReport | None = None,
     ) -> QueryResult:
@@ -136,7 +137,7 @@ class DataRepo(DataBucket[ChunkT_co], Protocol[ChunkT_co]):
     def queries(
         self,
         level: QueryLevel | None = None,
-        query: Dataset | None = None,
+        query: Dataset | Attributes | None = None,
         query_res: QueryResult | None = None,
         report: QueryReport | None = None,
     ) -> AsyncIterator[QueryResult]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from dcm.attrs import Attributes
 from dcm.levels import QueryLevel
 from dcm.net import DcmNode, LocalEntity, RemoteNode
 from dcm.net._fetch import Fetch
@@ -61,7 +62,7 @@ class NetRepo:
         The peer.
     level : QueryLevel, optional
         How fine its data is listed where no level is asked for.
-    base_query : Dataset, optional
+    base_query : Dataset or Attributes, optional
         What all of its data must match: it is as if nothing else were there.
     chunk_size : int
         About how many instances are in a chunk.
@@ -105,7 +106,7 @@ class NetRepo:
     async def query(
         self,
         level: QueryLevel | None = None,
-        query: Dataset | None = None,
+        query: Dataset | Attributes | None = None,
         query_res: QueryResult | None = None,
         report: QueryReport | None = None,
     ) -> QueryResult:
@@ -117,7 +118,7 @@ class NetRepo:
     async def queries(
         self,
         level: QueryLevel | None = None,
-        query: Dataset | None = None,
+        query: Dataset | Attributes | None = None,
         query_res: QueryResult | None = None,
         report: QueryReport | None = None,
     ) -> AsyncGenerator[QueryResult, None]:
@@ -179,15 +180,15 @@ class NetRepo:
             yield NetChunk(self, chunk)
 
     def _level(
-        self, level: QueryLevel | None, query: Dataset | None, query_res: QueryResult | None
+        self, level: QueryLevel | None, query: Dataset | Attributes | None, query_res: QueryResult | None
     ) -> QueryLevel | None:
         return self.level if level is None and query is None and query_res is None else level
 
-    def _both(self, query: Dataset | None) -> Dataset | None:
+    def _both(self, query: Dataset | Attributes | None) -> Dataset | Attributes | None:
         """A query within the base query; what it asks for itself stands."""
         if self.base_query is None:
             return query
         both = self.base_query.copy()
         if query is not None:
-            both.update(query)
+            both.update(query.to_dataset() if isinstance(query, Attributes) else query)
         return both

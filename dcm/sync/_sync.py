@@ -14,6 +14,7 @@ from dcm.report import Outcome, QueryReport, TransferReport
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from dcm.attrs import Attributes
     from dcm.instance import Instance
     from dcm.query import QueryResult
     from dcm.store.base import DataRepo, DataSink, InstanceQueue
@@ -24,7 +25,7 @@ __all__ = ["sync"]
 async def sync(
     sources: DataRepo[Any] | Sequence[DataRepo[Any]],
     dests: DataSink | Sequence[DataSink],
-    query: Dataset | None = None,
+    query: Dataset | Attributes | None = None,
     query_res: QueryResult | None = None,
     dry_run: bool = False,
     *,
@@ -40,7 +41,7 @@ async def sync(
         One that cannot be reached does not keep the others from being copied.
     dests : DataSink or sequence of DataSink
         Each gets every instance, which is fetched once.
-    query : Dataset, optional
+    query : Dataset or Attributes, optional
         What to copy; everything where neither it nor `query_res` is given.
     query_res : QueryResult, optional
         What to copy, as an earlier query has found it; with `query`, what of it matches.
@@ -177,7 +178,7 @@ def _names(dests: Sequence[DataSink]) -> list[str]:
 
 async def _find(
     source: DataRepo[Any],
-    query: Dataset | None,
+    query: Dataset | Attributes | None,
     query_res: QueryResult | None,
     level: QueryLevel | None,
     report: TransferReport,

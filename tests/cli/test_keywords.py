@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcm.cli._keywords import is_unlimited, parse_query, resolve_keyword
+from dcm.attrs import Attributes
+from dcm.cli._keywords import is_unlimited, parse_query, parse_usual, resolve_keyword
 from dcm.errors import QueryError
 from dcm.text import safe_text
 
@@ -114,3 +115,24 @@ def test_any_text_is_a_query_or_a_query_error(text: str) -> None:
         else:
             message = ""
         assert safe_text(message) == message
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["StudyDate=20201031"],
+        ["StudyDate=20201031-"],
+        ["StudyInstanceUID=1.2.3\\1.2.4"],
+        ["PatientID=Vamp001", "Modality=MR", "StudyInstanceUID=1.2.3"],
+        ["PatientName=Dracula*", "StudyTime=1230"],
+    ],
+)
+def test_the_quick_way_reads_what_is_usual_just_as_the_other_does(keys: list[str]) -> None:
+    assert parse_usual(keys) == Attributes.from_dataset(parse_query(keys))
+
+
+@pytest.mark.parametrize(
+    "keys", [["Modaliti=MR"], ["Modality"], ["Rows=3"], ["PatientID="], ["PatientID=1", "PatientID=2"]]
+)
+def test_what_is_not_usual_is_left_to_the_other_way(keys: list[str]) -> None:
+    assert parse_usual(keys) is None
