@@ -62,6 +62,8 @@ class BlockingCalls:
             return
         if event == "socket.connect" and args[0].gettimeout() == 0:
             return
+        if event == "open" and args[0] == "<unknown>":
+            return  # no file: where Python 3.13 looks for the source of a frame when it makes a traceback
         culprit = _frame_in_package(sys._getframe(1))
         if culprit is not None:
             where = f"{culprit.f_code.co_filename}:{culprit.f_lineno} in {culprit.f_code.co_name}"
