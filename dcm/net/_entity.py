@@ -396,8 +396,15 @@ class LocalEntity:
         shared = self._listening.get(loop)
         if shared is None:
             shared = self._listening[loop] = SharedListener(self._make_listener)
-        async with shared as listener:
-            yield listener
+        shared.wanted += 1
+        try:
+            async with shared as listener:
+                yield listener
+        finally:
+            shared.wanted -= 1
+            if not shared.wanted:
+                # Its lock may know the event loop: a weak key alone would not let go of that.
+                del self._listening[loop]
 
     def _make_listener(self, bridge: Bridge) -> Listener:
         return Listener(

@@ -313,9 +313,15 @@ class SharedListener:
     ----------
     make : callable
         Makes a listener with a bridge.
+
+    Attributes
+    ----------
+    wanted : int
+        How many use it, or wait for it; kept by whoever keeps the listener.
     """
 
     def __init__(self, make: Callable[[Bridge], Listener]) -> None:
+        self.wanted = 0
         self._make = make
         self._users = 0
         self._lock = asyncio.Lock()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -116,6 +118,24 @@ async def test_a_handler_that_fails_costs_one_request(samples: list[data.Sample]
         assert await link.store(samples[0]) == 0x0110
         assert await link.store(samples[1]) == 0x0110
         await link.release()
+
+
+def test_no_event_loop_is_kept() -> None:
+    local = entity()
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def listen() -> None:
+        async with local.listen(Taker(), EventFilter(frozenset({DicomOpType.ECHO}))):
+            pass
+
+    async def several() -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await asyncio.gather(listen(), listen(), listen())
+
+    for _ in range(3):
+        asyncio.run(several())
+    gc.collect()
+    assert [loop() for loop in loops] == [None] * 3
 
 
 # -- several handlers --------------------------------------------------------------------------------------------------
