@@ -69,11 +69,18 @@ def require_module(name: str, package: str) -> None:
 
 def require_program(name: str, package: str) -> str:
     """The path of an installed program; without it the test is skipped, or fails with ``DCM_REQUIRE_PEERS=1``."""
-    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin"])
-    found = shutil.which(name, path=path)
-    if found is None:
-        missing_peer(f"{name} is not installed (Debian package {package})")
-    return found
+    directories = [*os.environ.get("PATH", os.defpath).split(os.pathsep), "/usr/local/sbin", "/usr/sbin"]
+    for directory in directories:
+        found = shutil.which(name, path=directory)
+        if found is not None and not _is_script(found):
+            return found
+    missing_peer(f"{name} is not installed (Debian package {package})")
+
+
+def _is_script(path: str) -> bool:
+    """Whether a program is a script: pynetdicom installs some with the names of DCMTK's tools, first on the path."""
+    with open(path, "rb") as file:
+        return file.read(2) == b"#!"
 
 
 class PeerStartError(Exception):
