@@ -189,7 +189,13 @@ def mode_name(nodelay: bool) -> str:
 
 
 def require(*programs: str) -> None:
-    """Stop with a message where a program is missing."""
+    """Stop with a message where a program is missing.
+
+    pynetdicom installs scripts with the names of DCMTK's tools beside the interpreter: they are left out of the path.
+    """
+    own = str(Path(sys.executable).parent)
+    directories = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join(directory for directory in directories if directory != own)
     missing = [program for program in programs if shutil.which(program) is None]
     if missing:
         sys.exit(f"not installed: {', '.join(missing)} (Debian package dcmtk)")
