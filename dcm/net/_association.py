@@ -28,26 +28,11 @@ from dcm.net.wire.events import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Protocol
 
+    from dcm.net._owner import DataSink, Owner
     from dcm.net.wire import AssociateAccept, AssociateReject, AssociateRequest, Limits
     from dcm.net.wire.pdu import Buffer
     from dcm.node import Timeouts
-
-    class DataSink(Protocol):
-        """Takes the data set that follows a command."""
-
-        def feed(self, data: memoryview, last: bool) -> None: ...
-
-    class Owner(Protocol):
-        """Acts on what the peer asks for."""
-
-        def request_received(self, association: Association, context_id: int, command: Command) -> DataSink | None: ...
-
-        def association_requested(self, association: Association, request: AssociateRequest) -> None: ...
-
-        def association_closed(self, association: Association) -> None: ...
-
 
 __all__ = ["Association"]
 

@@ -21,7 +21,7 @@ from dcm.node import RemoteNode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dcm.net._association import Owner
+    from dcm.net._owner import Owner
     from dcm.node import DcmNode
 
 __all__ = ["connect"]

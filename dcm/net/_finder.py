@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from dcm.attrs import Attributes
     from dcm.levels import QueryLevel
-    from dcm.net._association import Association, Owner
+    from dcm.net._association import Association
+    from dcm.net._owner import Owner
     from dcm.net._plan import FindRequest
     from dcm.node import DcmNode, RemoteNode
 

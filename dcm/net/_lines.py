@@ -19,8 +19,9 @@ from dcm.net._units import identifier_for
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
-    from dcm.net._association import Association, Owner
+    from dcm.net._association import Association
     from dcm.net._operations import SubOperations
+    from dcm.net._owner import Owner
     from dcm.net._units import Unit
     from dcm.node import DcmNode, QueryModel, RemoteNode
 

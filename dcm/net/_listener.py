@@ -29,9 +29,10 @@ from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
-    from dcm.net._association import DataSink
     from dcm.net._incoming import DicomEvent, Handler
+    from dcm.net._owner import DataSink
     from dcm.net.wire import AssociateRequest, Command
     from dcm.node import DcmNode, Timeouts, TlsConfig
 
@@ -54,14 +55,14 @@ class EventFilter:
 
     Parameters
     ----------
-    event_types : iterable of DicomOpType, optional
+    event_types : set of DicomOpType, optional
         The operations; None for all that a listener takes (ECHO and STORE).
-    ae_titles : iterable of str, optional
+    ae_titles : set of str, optional
         The calling AE titles; None for all.
     """
 
-    event_types: frozenset[DicomOpType] | None = None
-    ae_titles: frozenset[str] | None = None
+    event_types: AbstractSet[DicomOpType] | None = None
+    ae_titles: AbstractSet[str] | None = None
 
     def __post_init__(self) -> None:
         if self.event_types is not None:
@@ -80,7 +81,7 @@ class EventFilter:
         return _meet(self.event_types, other.event_types) and _meet(self.ae_titles, other.ae_titles)
 
 
-def _meet(left: frozenset[object] | None, right: frozenset[object] | None) -> bool:
+def _meet(left: AbstractSet[object] | None, right: AbstractSet[object] | None) -> bool:
     return left is None or right is None or bool(left & right)
 
 

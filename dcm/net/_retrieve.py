@@ -50,6 +50,8 @@ CANCELLED = 0xFE00
 _FRUITLESS = 3
 _FRUITLESS_WAITS = 6
 _BACKOFF = 0.5
+# One series after the other that ends every association: it is the peer that is broken, not they.
+_MOST_CHOKED = 3
 _UNITS_AHEAD = 64
 # To find the one instance in a list that is to blame takes as many requests as its length can be halved.
 _MOST_REFUSALS = 16
@@ -91,6 +93,7 @@ class Retrieval:
         self._arrivals = 0
         self._arrived = asyncio.Event()
         self._in_hand = 0
+        self._choked = 0
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(
@@ -213,13 +216,20 @@ class Retrieval:
             broken = await self._ask(hand, line, parts)
             missing = self._ledger.missing(unit)
             if not missing and not (broken and unit.open_ended):
+                self._choked = 0
                 return True
             if broken is not None:
                 fruitless = 0 if self._arrivals > arrivals else fruitless + 1
                 if isinstance(broken, AssociationRejectedError) and any(h.worked for h in self._hands - {hand}):
                     return False
                 if fruitless >= (_FRUITLESS if hand.worked else _FRUITLESS_WAITS):
-                    raise broken
+                    self._choked += 1
+                    perhaps_this_one = missing and isinstance(broken, (AssociationAbortedError, PeerTimeoutError))
+                    if self._choked == _MOST_CHOKED or not perhaps_this_one:
+                        raise broken
+                    # It may be this one series that the peer chokes on, time and again: the others are not to blame.
+                    self._account.blame(missing, broken.message)
+                    return True
                 log.warning("%s; trying again", broken.message)
                 await self._ease()
                 await asyncio.sleep(_BACKOFF * 2**fruitless)

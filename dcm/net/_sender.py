@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dcm._bridge import Bridge
-    from dcm.net._association import Association, Owner
+    from dcm.net._association import Association
+    from dcm.net._owner import Owner
     from dcm.node import DcmNode, RemoteNode
     from dcm.report import TransferReport
 

@@ -97,6 +97,27 @@ async def test_success_with_fewer_is_asked_for_again_by_uid(local: LocalEntity, 
     assert peer.links[0].seen.count("C-GET-RQ") == 2
 
 
+async def test_a_series_that_the_peer_chokes_on_does_not_keep_the_others(
+    local: LocalEntity, samples: list[data.Sample], series: list[data.Sample]
+) -> None:
+    others = [sample for sample in samples if sample.study_uid == series[0].study_uid and sample not in series]
+    good = [sample for sample in others if sample.series_uid == others[0].series_uid]
+
+    async def choke(link: Link, request: Message) -> None:
+        if series[0].series_uid.encode() in request.data:
+            link.raw(link.wire.abort())
+        else:
+            await giving(good)(link, request)
+
+    report = TransferReport()
+    async with ScriptedPeer(archive(choke)) as peer:
+        got = await fetch(local, remote(peer), [*series, *good], report)
+    assert got == [sample.sop_instance_uid for sample in good]
+    assert set(report.uids(Outcome.FAILED)) == {sample.sop_instance_uid for sample in series}
+    assert "aborted" in report.problems[0].message
+    assert report.exit_code == 3
+
+
 async def test_success_with_nothing_is_missing_in_the_end(local: LocalEntity, series: list[data.Sample]) -> None:
     report = TransferReport()
     async with ScriptedPeer(archive(giving(series[:3]), giving([]))) as peer:
