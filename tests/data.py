@@ -89,7 +89,7 @@ class SeriesSpec:
         return make_uid("series", self.patient_id, self.study, self.series)
 
 
-# What contract.md's tree shows, with fewer instances.
+# What the README's tree shows, with fewer instances.
 SAMPLE_STUDIES = (
     SeriesSpec(series=1, series_description="Upper teeth"),
     SeriesSpec(series=2, series_description="Lower teeth", n_instances=4),

@@ -1,4 +1,4 @@
-"""The tree of errors: as drawn, each with the exit code that contract.md promises."""
+"""The tree of errors: as drawn, each with the exit code that is documented."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 
 import dcm
 
-# What contract.md's readers type. Names are added here, and never go.
+# What users type. Names are added here, and never go.
 PUBLIC = {
     "dcm": {
         *("DcmError", "DcmNode", "Instance", "LocalDir", "LocalEntity", "QueryLevel", "QueryResult", "RemoteNode"),
