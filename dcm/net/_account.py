@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dcm.errors import InvalidDicomError
 from dcm.net._ledger import Ledger
-from dcm.net._registry import class_name, status_text
+from dcm.net._registry import class_name, status_text, wants_class
 from dcm.net._units import Unit
 from dcm.peek import read_attributes
 from dcm.report import Outcome
@@ -57,19 +57,15 @@ class Account:
         if unit.open_ended:
             self._report.doubt(f"{self._remote} does not say which instances it has")
             return [unit]
-        wanted = [uid for uid, sop_class in unit.expected.items() if self._wants(sop_class)]
+        wanted = [
+            uid for uid, sop_class in unit.expected.items() if not sop_class or wants_class(self._remote, sop_class)
+        ]
         if len(wanted) == len(unit.expected):
             return [unit]
         for uid in unit.expected.keys() - set(wanted):
             reason = f"the settings of {self._remote} leave out {class_name(unit.expected[uid])}"
             self._record(uid, Outcome.FILTERED, reason)
         return list(unit.finer(wanted))
-
-    def _wants(self, sop_class: str) -> bool:
-        remote = self._remote
-        if not sop_class or not (remote.include_storage_classes or remote.exclude_storage_classes):
-            return True
-        return remote.wants_storage_class(sop_class, class_name(sop_class))
 
     def note(self, part: Unit, final: SubOperations, operation: str) -> None:
         """Keep what a final response says of failures, in case instances are missing in the end."""

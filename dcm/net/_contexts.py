@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dcm.net._registry import IMPLICIT_LE, STORAGE_SYNTAXES, UNCOMPRESSED, class_name, storage_classes
+from dcm.net._registry import IMPLICIT_LE, STORAGE_SYNTAXES, UNCOMPRESSED, storage_classes, wants_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -110,9 +110,7 @@ def class_groups(
 
 def _divided(classes: Iterable[str], remote: RemoteNode, room: int, least: int) -> list[tuple[str, ...]]:
     """Groups with room for at least so many transfer syntaxes for each class."""
-    wanted = list(dict.fromkeys(classes))
-    if remote.include_storage_classes or remote.exclude_storage_classes:
-        wanted = [uid for uid in wanted if remote.wants_storage_class(uid, class_name(uid))]
+    wanted = [uid for uid in dict.fromkeys(classes) if wants_class(remote, uid)]
     size = max(1, room // min(len(_syntaxes(remote)), least))
     return [tuple(wanted[i : i + size]) for i in range(0, len(wanted), size)]
 

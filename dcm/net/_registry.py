@@ -7,9 +7,13 @@ commands need none, and importing both takes longer than fetching a small study.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from dcm.node import QueryModel
 from dcm.text import safe_text
+
+if TYPE_CHECKING:
+    from dcm.node import RemoteNode
 
 __all__ = [
     "FIND_CLASSES",
@@ -22,6 +26,7 @@ __all__ = [
     "class_name",
     "status_text",
     "storage_classes",
+    "wants_class",
 ]
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -97,6 +102,16 @@ def class_name(uid: str) -> str:
     from pydicom.uid import UID
 
     return safe_text(UID(uid).name, 100) if uid else ""
+
+
+def wants_class(remote: RemoteNode, uid: str) -> bool:
+    """Whether the settings of a peer let instances of a SOP class go to and from it.
+
+    Its name is looked up only where the settings may name it: that imports pydicom.
+    """
+    if not (remote.include_storage_classes or remote.exclude_storage_classes):
+        return True
+    return remote.wants_storage_class(uid, class_name(uid))
 
 
 def status_text(operation: str, status: int | None) -> str:

@@ -28,7 +28,7 @@ from dcm.net._connect import connect
 from dcm.net._contexts import MAX_CONTEXTS
 from dcm.net._incoming import SPILL_SIZE
 from dcm.net._operations import store
-from dcm.net._registry import class_name, status_text
+from dcm.net._registry import class_name, status_text, wants_class
 from dcm.report import Outcome
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class SendQueue:
 
     async def _add(self, instance: Instance, placed: asyncio.Future[bool] | None) -> None:
         self._report.expect([instance.sop_instance_uid], dest=self._dest)
-        if not self._wants(instance.sop_class_uid):
+        if not wants_class(self._remote, instance.sop_class_uid):
             reason = f"the settings of {self._remote} leave out {class_name(instance.sop_class_uid)}"
             self._report.record(instance.sop_instance_uid, Outcome.FILTERED, dest=self._dest, reason=reason)
             if placed is not None:
@@ -145,12 +145,6 @@ class SendQueue:
         self._bytes += _weight(instance)
         self._waiting.append((instance, placed))
         self._more.set()
-
-    def _wants(self, sop_class: str) -> bool:
-        remote = self._remote
-        if not (remote.include_storage_classes or remote.exclude_storage_classes):
-            return True
-        return remote.wants_storage_class(sop_class, class_name(sop_class))
 
     def _fail(self, uid: str, reason: str, path: str | os.PathLike[str] | None, *, refused: bool = False) -> None:
         self._report.record(uid, Outcome.FAILED, dest=self._dest, reason=reason, path=path, refused=refused)
