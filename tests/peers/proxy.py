@@ -132,13 +132,20 @@ class FaultProxy:
         server = loop.run_until_complete(self._serve())
         loop.call_soon(self._started.set)
         loop.run_forever()
-        server.close()
-        for task in self._tasks:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*self._tasks, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(self._end(server))
         asyncio.set_event_loop(None)
         loop.close()
+
+    async def _end(self, server: asyncio.Server) -> None:
+        server.close()
+        # What was accepted a moment ago reaches `_accept` in the next steps of the loop.
+        await _settle()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # A transport that is closed lets go of its socket in a later step.
+        await _settle()
 
     async def _serve(self) -> asyncio.Server:
         self._resumed = asyncio.Event()
@@ -161,7 +168,6 @@ class FaultProxy:
         try:
             peer_reader, peer_writer = await asyncio.open_connection(HOST, self.target_port, limit=1 << 20)
         except OSError:
-            await _close(writer)
             return
         pumps = [
             asyncio.create_task(self._pump(reader, peer_writer, self.to_peer if faulty else CLEAN, to_peer=True)),
@@ -175,11 +181,12 @@ class FaultProxy:
             elif not any(task.result() == "cut" for task in done):
                 await asyncio.wait(pumps)
         finally:
+            # All at once, before anything is awaited: this may be cancelled here too.
             for pump in pumps:
                 pump.cancel()
+            peer_writer.close()
+            writer.close()
             await asyncio.gather(*pumps, return_exceptions=True)
-            await _close(writer)
-            await _close(peer_writer)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: Fault, *, to_peer: bool
@@ -227,14 +234,13 @@ def _verdict(fault: Fault, sent: int, n_bytes: int) -> tuple[int, str]:
     return min(reached) if reached else (sent + n_bytes, "")
 
 
+async def _settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
 def _reset(writer: asyncio.StreamWriter) -> None:
     sock = writer.get_extra_info("socket")
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()

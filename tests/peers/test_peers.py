@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -193,3 +194,13 @@ def test_proxy_stalls_until_resumed() -> None:
                     assert accepted.recv(100) == b"abc"
                     proxy.resume()
                     assert accepted.recv(100) == b"def"
+
+
+def test_proxy_ends_in_the_middle_of_anything() -> None:
+    """Whatever a connection is about to do when the proxy stops, nothing of it is left open."""
+    with socket.create_server((HOST, 0), backlog=300) as target:
+        for _ in range(100):
+            with FaultProxy(target.getsockname()[1]) as proxy:
+                for _ in range(3):
+                    socket.create_connection((HOST, proxy.port)).close()
+            gc.collect()
