@@ -32,20 +32,29 @@ _VERIFY_AFTER = (0.0, 1.0, 3.0)
 
 
 async def move(
-    entity: LocalEntity, source: RemoteNode, dest: RemoteNode, query_res: QueryResult, report: TransferReport
+    entity: LocalEntity,
+    source: RemoteNode,
+    dest: RemoteNode,
+    query_res: QueryResult,
+    report: TransferReport,
+    *,
+    name: str = "",
 ) -> None:
-    """Have `source` send to `dest` what a query result names, series by series; see `LocalEntity.move`."""
+    """Have `source` send to `dest` what a query result names, series by series; see `LocalEntity.move`.
+
+    The report calls the destination `name`.
+    """
     async with Fetch(entity, source) as fetch:
         there = Finder(entity.local, dest, Nobody())
         line = MoveLine(entity.local, source, Nobody(), _nothing, destination=dest)
         try:
             async for unit in fetch.units(query_res, report):
-                report.expect(unit.expected, unit.series_uid)
+                report.expect(unit.expected, unit.series_uid, name)
                 finals = await line.ask(unit, lambda unit: list(unit.expected))
                 reasons = [(status_text("C-MOVE", f.status), f.status) for f in finals if f.status]
                 for reason, _ in reasons:
                     log.warning("%s says of series %s: %s", source, unit.series_uid, reason)
-                await _verify(there, dest, unit, report, reasons[0] if reasons else ("", None))
+                await _verify(there, dest, unit, report, reasons[0] if reasons else ("", None), name)
         finally:
             await line.close()
             await there.close()
@@ -56,7 +65,7 @@ async def _nothing() -> None:
 
 
 async def _verify(
-    there: Finder, dest: RemoteNode, unit: Unit, report: TransferReport, reason: tuple[str, int | None]
+    there: Finder, dest: RemoteNode, unit: Unit, report: TransferReport, reason: tuple[str, int | None], name: str
 ) -> None:
     """Ask the destination what it has of a unit."""
     if unit.open_ended:
@@ -77,12 +86,13 @@ async def _verify(
         # It has, as far as its sender knows: that is all there is to know.
         report.doubt(f"what arrived cannot be verified: {error.message}")
         for uid in unit.expected:
-            report.record(uid, Outcome.FAILED if reason[0] else Outcome.SENT, reason=reason[0], status=reason[1])
+            outcome = Outcome.FAILED if reason[0] else Outcome.SENT
+            report.record(uid, outcome, dest=name, reason=reason[0], status=reason[1])
         return
     for uid in unit.expected:
         if uid in found:
-            report.record(uid, Outcome.SENT, series_uid=unit.series_uid)
+            report.record(uid, Outcome.SENT, dest=name, series_uid=unit.series_uid)
         elif reason[0]:
-            report.record(uid, Outcome.FAILED, reason=reason[0], status=reason[1])
+            report.record(uid, Outcome.FAILED, dest=name, reason=reason[0], status=reason[1])
         else:
-            report.record(uid, Outcome.MISSING, reason=f"{dest} does not have it")
+            report.record(uid, Outcome.MISSING, dest=name, reason=f"{dest} does not have it")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from dcm._atomic import TempFile
 from dcm.errors import NetworkError, PartialError, StoreError
-from dcm.report.outcome import ProblemLog
+from dcm.report.outcome import Problem, ProblemLog
 from dcm.text import plural, safe_text
 
-__all__ = ["Report", "cause_lines", "human_bytes"]
+__all__ = ["FILE_LABELS", "Report", "cause_lines", "human_bytes"]
 
 _MAX_SUBJECTS = 3
 _MAX_LINES = 20
@@ -25,9 +25,33 @@ class Report(abc.ABC):
     ----------
     interrupted : bool
         Set by whoever stops the work before its end, Ctrl-C say.
+    files : ProblemLog
+        Files of a source that could not be used: see `leave_out`.
     """
 
     interrupted: bool = False
+
+    def __init__(self) -> None:
+        self.files = ProblemLog()
+
+    def leave_out(self, kind: str, path: str | os.PathLike[str], reason: str = "") -> None:
+        """Note a file that a source cannot give.
+
+        Parameters
+        ----------
+        kind : str
+            "foreign": it is not DICOM, or no instance (a DICOMDIR), and nobody will miss it; "truncated": an instance
+            that is not whole; "unreadable": nobody knows what it is.
+        path : path
+        reason : str, optional
+            Why, in the same words for the same cause.
+        """
+        self.files.add(Problem(kind, os.fspath(path), reason, path=os.fspath(path)))
+
+    @property
+    def n_lost_files(self) -> int:
+        """How many of the files that were left out may have been instances."""
+        return self.files.count() - self.files.count("foreign")
 
     @property
     @abc.abstractmethod
@@ -102,6 +126,14 @@ def human_bytes(n: float) -> str:
             return f"{n:.0f} {unit}" if unit == "bytes" else f"{n:.1f} {unit}"
         n /= 1000
     return f"{n:.1f} TB"
+
+
+#: The words for the kinds of `Report.leave_out`.
+FILE_LABELS = {
+    "foreign": "files that are no DICOM instances left alone",
+    "truncated": "truncated files left out",
+    "unreadable": "files that could not be read",
+}
 
 
 def cause_lines(problems: ProblemLog, labels: Mapping[str, str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dcm.report._base import Report, cause_lines
+from dcm.report._base import FILE_LABELS, Report, cause_lines
 from dcm.report.outcome import Problem, ProblemLog
 from dcm.text import plural, safe_text
 
@@ -28,6 +28,7 @@ class QueryReport(Report):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.n_queries = 0
         self.n_responses = 0
         self.n_succeeded = 0
@@ -55,6 +56,7 @@ class QueryReport(Report):
         self.invalid += other.invalid
         self.problems.extend(other.problems)
         self.capped.extend(text for text in other.capped if text not in self.capped)
+        self.files.extend(other.files)
         self.interrupted = self.interrupted or other.interrupted
 
     @property
@@ -65,7 +67,7 @@ class QueryReport(Report):
         named (no unique key, the wrong level) stands for something that we cannot ask for.
         """
         lost = self.problems.count("invalid") + self.problems.count("inconsistent")
-        return not (self.capped or self.n_failed or lost or self.interrupted)
+        return not (self.capped or self.n_failed or lost or self.n_lost_files or self.interrupted)
 
     @property
     def exit_code(self) -> int:
@@ -79,7 +81,7 @@ class QueryReport(Report):
     @property
     def warnings(self) -> list[str]:
         """One line for each kind of thing that the user should know."""
-        lines = cause_lines(self.problems, _LABELS)
+        lines = cause_lines(self.problems, _LABELS) + cause_lines(self.files, FILE_LABELS)
         lines.extend(f"possibly incomplete: {safe_text(text, 300)}" for text in self.capped[:_MAX_LINES])
         if len(self.capped) > _MAX_LINES:
             lines.append(f"possibly incomplete: {len(self.capped) - _MAX_LINES} more")
@@ -103,6 +105,8 @@ class QueryReport(Report):
             "possibly_incomplete": list(self.capped),
             "problems": [problem.to_json() for problem in self.problems],
             "n_problems": self.problems.count(),
+            "files": [problem.to_json() for problem in self.files],
+            "n_files": self.files.count(),
             "interrupted": self.interrupted,
             "exit_code": self.exit_code,
         }

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 
-from dcm.report._base import Report, cause_lines, human_bytes
+from dcm.report._base import FILE_LABELS, Report, cause_lines, human_bytes
 from dcm.report._states import ORDER, State, States
 from dcm.report.outcome import Outcome, Problem, ProblemLog
 from dcm.report.progress import NullProgress, Progress
@@ -54,6 +54,7 @@ class TransferReport(Report):
     dry_run: bool = False
 
     def __init__(self, progress: Progress | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
         self.progress: Progress = progress if progress is not None else NullProgress()
         self.n_bytes = 0
         self.anomalies = ProblemLog()
@@ -278,7 +279,7 @@ class TransferReport(Report):
         if self.interrupted:
             return 130
         counts = self._states.counts
-        failed = counts[Outcome.FAILED] + self.errors.count()
+        failed = counts[Outcome.FAILED] + self.errors.count() + self.n_lost_files
         n_pending = 0 if self.dry_run else self.n_pending
         if not (failed or counts[Outcome.CONFLICT] or counts[Outcome.MISSING] or n_pending):
             return 5 if self.doubts else 0
@@ -289,7 +290,7 @@ class TransferReport(Report):
 
     def _all_refused(self) -> bool:
         failed = (state for _, _, state in self._states.items() if state.outcome is Outcome.FAILED)
-        return not self.errors.count("error") and all(state.refused for state in failed)
+        return not (self.errors.count("error") or self.n_lost_files) and all(state.refused for state in failed)
 
     @property
     def problems(self) -> list[Problem]:
@@ -311,6 +312,7 @@ class TransferReport(Report):
                 reason = state.reason if not dest or dest in state.reason else f"{dest}: {state.reason}"
                 instances.add(Problem(state.outcome.value, uid, reason, state.status, dest))
         lines = [line for log in (self.errors, instances, self.anomalies) for line in cause_lines(log, _LABELS)]
+        lines += cause_lines(self.files, FILE_LABELS)
         reasons = (reason.removeprefix("possibly incomplete: ") for reason in self.doubts)
         lines.extend(f"completeness unknown: {safe_text(reason, 300)}" for reason in reasons)
         if self.interrupted:
@@ -357,5 +359,7 @@ class TransferReport(Report):
             "problems": [problem.to_json() for problem in self.problems],
             "anomalies": [problem.to_json() for problem in self.anomalies],
             "n_anomalies": self.anomalies.count(),
+            "files": [problem.to_json() for problem in self.files],
+            "n_files": self.files.count(),
             "destinations": instances,
         }

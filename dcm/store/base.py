@@ -2,7 +2,7 @@
 
 ::
 
-    DataSink            send()                takes instances
+    DataSink            send() why_not() overlaps()    takes instances
     └── DataBucket      gen_chunks()          ... and gives them, in chunks that one step of work can hold
         └── DataRepo    query() queries() retrieve() gen_query_chunks()    ... and finds what a query asks for
 
@@ -91,8 +91,25 @@ class DataSink(Protocol):
         Blocks; may be called from several threads at once.
         """
 
+    def overlaps(self, other: object) -> bool:
+        """Whether what goes into it would show up in another store, or the other way round.
+
+        The same node, the same directory, a directory within the other: nothing can be synced between the two.
+        """
+
+    def why_not(self, method: TransferMethod, source: DataSink) -> str:
+        """Say why instances of a source cannot get here in some way, '' where they can.
+
+        Blocks. It is asked before anything moves, so that no transfer stops half-way for it: hard links need one
+        file system, a third-party copy two nodes.
+        """
+
     def send(
-        self, report: TransferReport | None = None, *, dest: str = ""
+        self,
+        report: TransferReport | None = None,
+        *,
+        dest: str = "",
+        method: TransferMethod = TransferMethod.PROXY,
     ) -> AbstractAsyncContextManager[InstanceQueue]:
         """Open it for instances; on exit all that was put in has reached an end.
 
@@ -102,6 +119,8 @@ class DataSink(Protocol):
             Learns what became of each instance. Without one, failures are raised on exit.
         dest : str, optional
             The name of this destination in the report, where there are several.
+        method : TransferMethod
+            How files get into a directory. What is no file of its own is written in any case.
         """
 
 
@@ -178,6 +197,29 @@ class DataRepo(DataBucket[ChunkT_co], Protocol[ChunkT_co]):
         ------
         NetworkError
             The source cannot be reached, or refuses: what came until then is in the report.
+        """
+
+    async def remote_copy(
+        self, query_res: QueryResult, to: DataSink, report: TransferReport, *, dest: str = ""
+    ) -> None:
+        """Have the source itself send what a query result names to another store (third-party C-MOVE, PS3.4 C.4.2).
+
+        Parameters
+        ----------
+        query_res : QueryResult
+        to : DataSink
+            Whose `why_not` has nothing against it.
+        report : TransferReport
+            Learns what the source says of it. That is not yet a proof: whoever asked for it queries the destination.
+        dest : str
+            The name of the destination in the report.
+
+        Raises
+        ------
+        NetworkError
+            The source cannot be reached, or refuses.
+        UsageError
+            It cannot do that.
         """
 
     def gen_query_chunks(self, query_res: QueryResult) -> AsyncIterator[ChunkT_co]:

@@ -23,7 +23,7 @@ from dcm.report import TransferReport
 from dcm.store._placing import Placing, Stored
 from dcm.store._queue import StoreQueue
 from dcm.store._tree import Tree, store_error
-from dcm.store.base import Features
+from dcm.store.base import DataSink, Features, TransferMethod
 from dcm.template import DEFAULT_TEMPLATE, PathTemplate
 from dcm.text import safe_text
 
@@ -236,10 +236,27 @@ class LocalDir:
             return peek_file(instance.path, tags)
         return peek(instance.read(0, instance.size), instance.transfer_syntax_uid, tags)
 
+    def overlaps(self, other: object) -> bool:
+        """Whether another store is the same directory, or one of the two is within the other."""
+        if not isinstance(other, LocalDir):
+            return False
+        mine, theirs = self.path.resolve(), other.path.resolve()
+        return mine.is_relative_to(theirs) or theirs.is_relative_to(mine)
+
+    def why_not(self, method: TransferMethod, source: DataSink) -> str:
+        """Say why instances of a source cannot get here in some way, '' where they can."""
+        return "" if method is TransferMethod.PROXY else f"{method.value} into a directory is not possible"
+
     # -- from the event loop
 
     @contextlib.asynccontextmanager
-    async def send(self, report: TransferReport | None = None, *, dest: str = "") -> AsyncIterator[StoreQueue]:
+    async def send(
+        self,
+        report: TransferReport | None = None,
+        *,
+        dest: str = "",
+        method: TransferMethod = TransferMethod.PROXY,
+    ) -> AsyncIterator[StoreQueue]:
         """Open it for instances: worker threads write them, and `put` waits while too much is under way.
 
         Parameters

@@ -6,10 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from dcm.attrs import Attributes
+from dcm.errors import UsageError
 from dcm.levels import QueryLevel
 from dcm.net import DcmNode, LocalEntity, RemoteNode
 from dcm.net._fetch import Fetch
 from dcm.net._listener import temp_file
+from dcm.net._mover import move
+from dcm.node import DicomOpType
 from dcm.store.base import Features, TransferMethod
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from dcm.net._sender import SendQueue
     from dcm.query import QueryResult
     from dcm.report import QueryReport, TransferReport
+    from dcm.store.base import DataSink
 
 __all__ = ["NetChunk", "NetRepo"]
 
@@ -97,8 +101,28 @@ class NetRepo:
         """Make a file for a large instance on its way to the node."""
         return temp_file()
 
+    def overlaps(self, other: object) -> bool:
+        """Whether another store is the same node."""
+        return isinstance(other, NetRepo) and other.remote.address == self.remote.address
+
+    def why_not(self, method: TransferMethod, source: DataSink) -> str:
+        """Say why instances of a source cannot get here in some way; another node can send them itself."""
+        if method is TransferMethod.PROXY:
+            return ""
+        if method is not TransferMethod.REMOTE_COPY:
+            return f"{self} is a node: files cannot get there by {method.value}"
+        if not isinstance(source, NetRepo):
+            return f"{source} is no node that could send to {self} itself"
+        if not source.remote.supports(DicomOpType.MOVE):
+            return f"the settings of {source} leave out C-MOVE"
+        return ""
+
     def send(
-        self, report: TransferReport | None = None, *, dest: str = ""
+        self,
+        report: TransferReport | None = None,
+        *,
+        dest: str = "",
+        method: TransferMethod = TransferMethod.PROXY,
     ) -> contextlib.AbstractAsyncContextManager[SendQueue]:
         """Open it for instances; see `LocalEntity.send`."""
         return self.local.send(self.remote, report=report, dest=dest)
@@ -156,6 +180,14 @@ class NetRepo:
         """Hand each instance that a query result names to a coroutine, several at a time; see `DataRepo.fetch`."""
         async with Fetch(self.local, self.remote, new_temp) as fetch:
             await fetch.run(query_res, deliver, report, dests=dests, keep_errors=keep_errors)
+
+    async def remote_copy(
+        self, query_res: QueryResult, to: DataSink, report: TransferReport, *, dest: str = ""
+    ) -> None:
+        """Have the node send to another one; see `DataRepo.remote_copy` and `LocalEntity.move`."""
+        if not isinstance(to, NetRepo):
+            raise UsageError(to.why_not(TransferMethod.REMOTE_COPY, self) or f"{to} is no node")
+        await move(self.local, self.remote, to.remote, query_res, report, name=dest)
 
     async def gen_chunks(self) -> AsyncIterator[NetChunk]:
         """Name everything that it holds, chunk by chunk."""
