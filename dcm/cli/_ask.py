@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from dcm.errors import InconsistentDataError, NetworkError, OperationFailedError
 from dcm.levels import QueryLevel
-from dcm.net._keys import level_of
 from dcm.query import QueryResult
+from dcm.query._keys import level_of
 from dcm.report import QueryReport
 
 if TYPE_CHECKING:

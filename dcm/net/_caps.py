@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 from dcm.attrs import Attributes
 from dcm.levels import QueryLevel
-from dcm.net._keys import parse_date
+from dcm.query._keys import parse_date
 
 __all__ = [
     "INSTANCE_NUMBER",
@@ -111,7 +111,7 @@ def _time_text(second: int | None) -> str:
 
 
 def date_range(text: str) -> Range:
-    """The range that a DA key matches, see `dcm.net._keys.QueryKeys`; '' is any date."""
+    """The range that a DA key matches, see `dcm.query._keys.QueryKeys`; '' is any date."""
     first, dash, last = text.partition("-")
     days = [parse_date(first), parse_date(last if dash else first)]
     return Range(*[None if day is None else day.toordinal() for day in days])

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dcm.attrs import Attributes, Shape
 from dcm.errors import InconsistentDataError, InvalidDicomError
 from dcm.levels import QueryLevel
-from dcm.net._keys import QUERY_RETRIEVE_LEVEL, SPECIFIC_CHARACTER_SET
 from dcm.net._request import FindRequest
 from dcm.query import QueryProv, QueryResult
 from dcm.query._elements import up_to
+from dcm.query._keys import QUERY_RETRIEVE_LEVEL, SPECIFIC_CHARACTER_SET
 from dcm.report import QueryReport
 
 __all__ = ["Fold"]

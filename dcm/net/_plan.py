@@ -39,7 +39,6 @@ from dcm.attrs import Attributes
 from dcm.levels import QueryLevel
 from dcm.net._caps import Seen, is_suspicious
 from dcm.net._fold import Fold
-from dcm.net._keys import RETURN_KEYS, QueryKeys, has_value, level_in, level_of
 from dcm.net._request import EMPTY, FindRequest, Node
 from dcm.net._seeds import Seeds
 from dcm.net._split import Splitter
@@ -47,6 +46,7 @@ from dcm.node import DcmNode, QueryModel, RemoteNode
 from dcm.query import QueryProv, QueryResult
 from dcm.query._counts import count_of
 from dcm.query._elements import keyword_of, up_to
+from dcm.query._keys import RETURN_KEYS, QueryKeys, has_value, level_in, level_of
 from dcm.report import QueryReport
 from dcm.text import plural, safe_text
 

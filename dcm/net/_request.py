@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from dcm.attrs import Attributes, Value
 from dcm.levels import QueryLevel
 from dcm.net._caps import Seen
-from dcm.net._keys import QUERY_RETRIEVE_LEVEL, RETURN_KEYS, SPECIFIC_CHARACTER_SET, QueryKeys, unique_key
 from dcm.node import QueryModel
 from dcm.query._counts import COUNT_TAGS
 from dcm.query._elements import keyword_of
+from dcm.query._keys import QUERY_RETRIEVE_LEVEL, RETURN_KEYS, SPECIFIC_CHARACTER_SET, QueryKeys, unique_key
 from dcm.text import safe_text
 
 __all__ = ["EMPTY", "FindRequest", "Node", "Split"]

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from dcm.attrs import Attributes
 from dcm.levels import QueryLevel
-from dcm.net._keys import QueryKeys, uid_matches
 from dcm.net._request import EMPTY, Node
 from dcm.node import QueryModel
 from dcm.query import QueryResult
 from dcm.query._elements import up_to
+from dcm.query._keys import QueryKeys, uid_matches
 
 __all__ = ["Seeds"]
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from dcm.attrs import Attributes, Value
 from dcm.levels import QueryLevel
 from dcm.net._caps import date_range, time_range
-from dcm.net._keys import level_of, parse_date
 from dcm.net._plan import FindPlan, FindRequest
 from dcm.node import QueryModel
+from dcm.query._keys import level_of, parse_date
 
 Record = dict[int, str]
 

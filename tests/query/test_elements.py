@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydicom.datadict import keyword_for_tag
 
-from dcm.net._keys import RETURN_KEYS
 from dcm.query._elements import USUAL_KEYWORDS, keyword_of
+from dcm.query._keys import RETURN_KEYS
 
 
 def test_the_usual_keywords_are_those_of_the_dictionary() -> None:

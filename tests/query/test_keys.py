@@ -10,7 +10,7 @@ from pydicom.dataelem import DataElement
 from dcm.attrs import Attributes, Value
 from dcm.errors import QueryError
 from dcm.levels import QueryLevel
-from dcm.net._keys import RETURN_KEYS, QueryKeys, level_of, parse_date, uid_matches
+from dcm.query._keys import RETURN_KEYS, QueryKeys, level_of, parse_date, uid_matches
 
 PATIENT, STUDY, SERIES, IMAGE = QueryLevel
 
