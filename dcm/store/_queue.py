@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from dcm._bridge import Bridge
 from dcm.errors import DcmError, StoreError
@@ -14,15 +14,26 @@ from dcm.report import Outcome, TransferReport
 from dcm.store._tree import reason_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import TracebackType
 
-    from dcm.store._placing import Stored
     from dcm.store.base import Sendable
 
 __all__ = ["StoreQueue"]
 
 _SERIES_INSTANCE_UID = 0x0020000E
 _UNDER_WAY = 16  # instances; their bytes are bounded by the bridge
+
+
+class _Placed(Protocol):
+    """What a store says of an instance that it was given."""
+
+    @property
+    def path(self) -> Path | None: ...
+    @property
+    def outcome(self) -> Outcome: ...
+    @property
+    def reason(self) -> str: ...
 
 
 class _Result(NamedTuple):
@@ -49,7 +60,7 @@ class StoreQueue:
         The name of the destination in the report.
     """
 
-    def __init__(self, store: Callable[[Instance], Stored], bridge: Bridge, report: TransferReport, dest: str) -> None:
+    def __init__(self, store: Callable[[Instance], _Placed], bridge: Bridge, report: TransferReport, dest: str) -> None:
         self._store = store
         self._bridge = bridge
         self._report = report

@@ -12,7 +12,7 @@ What a store can do beyond that, it says in its :class:`Features`; nobody asks w
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
@@ -57,11 +57,14 @@ class Features:
         Whether it is a :class:`DataBucket`: it gives what it holds.
     queryable : bool
         Whether it is a :class:`DataRepo`.
+    at_once : int
+        How many associations with it may be open at a time, for those that count them; 0 for no limit.
     """
 
     methods: frozenset[TransferMethod] = frozenset()
     readable: bool = False
     queryable: bool = False
+    at_once: int = 0
 
     def supports(self, method: TransferMethod) -> bool:
         """Whether instances can get into the store in this way."""
@@ -137,6 +140,15 @@ ChunkT_co = TypeVar("ChunkT_co", bound=DataChunk, covariant=True)
 class DataBucket(DataSink, Protocol[ChunkT_co]):
     """What takes instances, and gives all that it holds."""
 
+    def check_source(self) -> None:
+        """Find out whether anything can be read from it at all, before anything moves. Blocks.
+
+        Raises
+        ------
+        UsageError
+            It does not exist, or may not be read.
+        """
+
     def gen_chunks(self) -> AsyncIterator[ChunkT_co]:
         """Name everything that it holds, chunk by chunk."""
 
@@ -159,7 +171,7 @@ class DataRepo(DataBucket[ChunkT_co], Protocol[ChunkT_co]):
         query: Dataset | Attributes | None = None,
         query_res: QueryResult | None = None,
         report: QueryReport | None = None,
-    ) -> AsyncIterator[QueryResult]:
+    ) -> AsyncGenerator[QueryResult, None]:
         """Find what matches, part by part."""
 
     def retrieve(
@@ -176,6 +188,7 @@ class DataRepo(DataBucket[ChunkT_co], Protocol[ChunkT_co]):
         dests: Sequence[str] = ("",),
         keep_errors: bool = False,
         new_temp: Callable[[], TempFile] | None = None,
+        method: TransferMethod = TransferMethod.PROXY,
     ) -> None:
         """Hand each instance that a query result names to a coroutine, several at a time.
 
@@ -192,6 +205,9 @@ class DataRepo(DataBucket[ChunkT_co], Protocol[ChunkT_co]):
             Also hand over what is a duplicate, was not asked for or is inconsistent.
         new_temp : callable, optional
             Makes files for large instances, see `DataSink.new_temp`.
+        method : TransferMethod
+            How they will get to their destinations: where a file is copied, moved or linked there, its data need not
+            be read here.
 
         Raises
         ------

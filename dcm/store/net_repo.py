@@ -95,7 +95,9 @@ class NetRepo:
     @property
     def features(self) -> Features:
         """It can be read and queried, and another node can send to it."""
-        return Features(frozenset({TransferMethod.REMOTE_COPY}), readable=True, queryable=True)
+        return Features(
+            frozenset({TransferMethod.REMOTE_COPY}), readable=True, queryable=True, at_once=self.remote.max_assoc
+        )
 
     def new_temp(self) -> TempFile:
         """Make a file for a large instance on its way to the node."""
@@ -104,6 +106,9 @@ class NetRepo:
     def overlaps(self, other: object) -> bool:
         """Whether another store is the same node."""
         return isinstance(other, NetRepo) and other.remote.address == self.remote.address
+
+    def check_source(self) -> None:
+        """Nothing to be found out without asking it."""
 
     def why_not(self, method: TransferMethod, source: DataSink) -> str:
         """Say why instances of a source cannot get here in some way; another node can send them itself."""
@@ -176,6 +181,7 @@ class NetRepo:
         dests: Sequence[str] = ("",),
         keep_errors: bool = False,
         new_temp: Callable[[], TempFile] | None = None,
+        method: TransferMethod = TransferMethod.PROXY,
     ) -> None:
         """Hand each instance that a query result names to a coroutine, several at a time; see `DataRepo.fetch`."""
         async with Fetch(self.local, self.remote, new_temp) as fetch:

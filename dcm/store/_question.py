@@ -1,0 +1,104 @@
+"""What is asked of a store that answers by itself, and its answer as a query result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from dcm.errors import InconsistentDataError, InvalidDicomError
+from dcm.levels import QueryLevel
+from dcm.query import QueryProv, QueryResult
+from dcm.query._elements import keyword_of
+from dcm.query._keys import RETURN_KEYS, QueryKeys, has_value
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from dcm.attrs import Attributes
+    from dcm.report import QueryReport
+
+__all__ = ["Question", "parts_of"]
+
+
+class Question:
+    """A query, with all that it leaves open decided as for a query to a node (`LocalEntity.query`).
+
+    Parameters
+    ----------
+    level : QueryLevel, optional
+        The level of the answer; else that of the query's keys, of the earlier result, or STUDY.
+    query : Dataset or Attributes, optional
+        Keys with a value must match, the others are to be returned. One that is finer than the level finds what has
+        something that matches: the studies that have a series of a modality.
+    query_res : QueryResult, optional
+        An earlier result: only what it names, and what is above or below that.
+
+    Attributes
+    ----------
+    level : QueryLevel
+    keys : Attributes
+    within : QueryResult or None
+
+    Raises
+    ------
+    QueryError
+        The query makes no sense.
+    """
+
+    def __init__(
+        self, level: QueryLevel | None, query: Dataset | Attributes | None, query_res: QueryResult | None
+    ) -> None:
+        keys = QueryKeys.of(query)
+        self.level = keys.choose_level(level, None if query_res is None else query_res.level)
+        self.keys = keys.items
+        self.within = query_res
+        keys.check_returned(max(self.level, keys.finest(valued=True) or QueryLevel.PATIENT))
+
+    @property
+    def valued(self) -> Attributes:
+        """The keys that must match."""
+        return self.keys.only({tag for tag, value in self.keys.items() if has_value(value)})
+
+    def answer(self, records: Iterable[Attributes], source: str | None, report: QueryReport) -> QueryResult:
+        """Put records together.
+
+        Parameters
+        ----------
+        records : iterable of Attributes
+            What matches, at the level of the question.
+        source : str or None
+            The store, as one gives it on the command line.
+        report : QueryReport
+            Learns of records that contradict earlier ones, or lack their identifiers: these are left out.
+        """
+        tags = {tag for level in QueryLevel if level <= self.level for tag, _ in RETURN_KEYS[level]}
+        prov = QueryProv(source, map(keyword_of, tags.union(self.keys)))
+        result = QueryResult(self.level, prov=prov)
+        name = self.level.name
+        for record in records:
+            report.n_responses += 1
+            try:
+                result.add(record)
+            except InvalidDicomError:
+                report.drop("invalid", record.text(self.level.uid_tag), f"data without identifiers for {name} level")
+            except InconsistentDataError:
+                report.drop("inconsistent", record.text(self.level.uid_tag), f"{name} records that contradict others")
+        return result
+
+
+def parts_of(query_res: QueryResult, size: int) -> Iterator[QueryResult]:
+    """Divide a query result into parts of whole studies (patients, where it is at that level), about `size` instances.
+
+    A study without a count is a part of its own.
+    """
+    records: list[Attributes] = []
+    n_instances = 0
+    for study in query_res.level_sub_queries(min(query_res.level, QueryLevel.STUDY)):
+        n_more = study.n_instances() or size
+        if records and n_instances + n_more > size:
+            yield QueryResult(query_res.level, records, query_res.prov)
+            records, n_instances = [], 0
+        records.extend(study.records())
+        n_instances += n_more
+    if records:
+        yield QueryResult(query_res.level, records, query_res.prov)
