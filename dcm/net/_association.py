@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dcm.errors import AssociationAbortedError, NetworkError, PeerTimeoutError, ProtocolError
 from dcm.net._deadlines import Deadlines, Phase
 from dcm.net._exchange import Exchange
+from dcm.net._output import Output
 from dcm.net.wire import Command, CommandField, State, Wire
 from dcm.net.wire.events import (
     Aborted,
@@ -27,8 +28,6 @@ from dcm.net.wire.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from dcm.net._owner import DataSink, Owner
     from dcm.net.wire import AssociateAccept, AssociateReject, AssociateRequest, Limits
     from dcm.net.wire.pdu import Buffer
@@ -83,13 +82,11 @@ class Association(asyncio.BufferedProtocol):
         self._sink: DataSink | None = None
         self._failure: NetworkError | None = None
         self._paused: set[str] = set()
-        self._can_write: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadlines = Deadlines(timeouts, idle)
         self._socket: socket.socket | None = None
         self._opened: asyncio.Future[None] | None = None
         self._connected = False
-        self._unread = 0
 
     @property
     def calling_ae(self) -> str:
@@ -107,6 +104,7 @@ class Association(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._loop = asyncio.get_running_loop()
         self._transport = transport
+        self._output = Output(transport, self._peer_reads)
         self._connected = True
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._socket = transport.get_extra_info("socket")
@@ -144,6 +142,7 @@ class Association(asyncio.BufferedProtocol):
         self.wire.abort()
         # It is closed already, but with TLS Python 3.10 warns of one on which nobody has called this.
         self._transport.close()
+        self._output.close()
         if self._timer is not None:
             self._timer.cancel()
         if not self._closed.done():
@@ -151,19 +150,18 @@ class Association(asyncio.BufferedProtocol):
         self._owner.association_closed(self)
 
     def pause_writing(self) -> None:
-        self._can_write = self._loop.create_future()
-        self._unread = self._transport.get_write_buffer_size()
+        self._output.pause()
         if not self._exchanges:
             # It asks, and does not read our answers: it must not ask for more.
             self.pause("answers")
         self.arm()
 
     def resume_writing(self) -> None:
+        self._output.resume()
+
+    def _peer_reads(self) -> None:
         self._progress()
         self.resume("answers")
-        if self._can_write is not None and not self._can_write.done():
-            self._can_write.set_result(None)
-        self._can_write = None
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -261,8 +259,7 @@ class Association(asyncio.BufferedProtocol):
         ------
         NetworkError
         """
-        if self._can_write is not None:
-            await asyncio.shield(self._can_write)
+        await self._output.drained()
         self.check()
 
     def respond(self, context_id: int, command: Command, data: Buffer | None = None) -> None:
@@ -360,8 +357,8 @@ class Association(asyncio.BufferedProtocol):
         self._open()
         for exchange in list(self._exchanges.values()):
             exchange.wake()
-        if self._can_write is not None and not self._can_write.done():
-            self._can_write.set_result(None)
+        if self._connected:
+            self._output.release()
 
     def _open(self) -> None:
         if self._opened is not None and not self._opened.done():
@@ -406,8 +403,8 @@ class Association(asyncio.BufferedProtocol):
         self._deadlines.resume(self._loop.time())
         self.arm()
 
-    def _write(self, buffers: Iterable[Buffer]) -> None:
-        self._transport.write(b"".join(buffers))
+    def _write(self, buffers: list[Buffer]) -> None:
+        self._output.write(buffers)
 
     def _quick_ack(self) -> None:
         if _QUICKACK is not None and self._socket is not None:
@@ -426,7 +423,7 @@ class Association(asyncio.BufferedProtocol):
         state = self.wire.state
         if state in (State.AWAITING_ANSWER, State.AWAITING_REQUEST):
             phase = Phase.NEGOTIATING
-        elif self._can_write is not None:
+        elif self._output.paused:
             phase = Phase.READING
         elif self.busy or self._paused:
             # It is we who keep the peer waiting.
@@ -448,12 +445,8 @@ class Association(asyncio.BufferedProtocol):
 
     def _check_due(self) -> None:
         self._timer = None
-        if self._can_write is not None:
-            # asyncio says when nearly all has left; a peer that reads slowly but steadily goes on, too.
-            left = self._transport.get_write_buffer_size()
-            if left < self._unread:
-                self._progress()
-            self._unread = left
+        if self._output.paused and self._output.moves():
+            self._progress()
         due = self._due()
         if due is not None and due[0] <= self._loop.time():
             self.fail(PeerTimeoutError(f"{self.peer} did not {due[1]}", hint="it may be overloaded, or hang"))
