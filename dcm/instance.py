@@ -8,16 +8,16 @@ for it: what is passed on is exactly what was received.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from dcm._atomic import TempFile
-from dcm.errors import InvalidDicomError, StoreError
+from dcm._unchanged import FileMark, opened, reader, unreadable
+from dcm.errors import InvalidDicomError
 from dcm.part10 import (
     DEFLATED_SYNTAXES,
     EXPLICIT_VR_BIG_ENDIAN,
@@ -59,14 +59,16 @@ class Instance:
         Title of the AE that it came from, '' where it did not come from one.
     path : Path or None
         The file that it was read from.
+    mark : FileMark or None
+        What that file looked like then, where the file as a whole is this instance.
     temp : TempFile or None
         The file without a name that it arrived in: preamble, file meta information and data set. Owned by the
         instance.
     """
 
     __slots__ = (
-        *("path", "size", "sop_class_uid", "sop_instance_uid", "source_ae", "temp", "transfer_syntax_uid"),
-        *("__weakref__", "_data", "_head", "_header", "_offset", "_signature"),
+        *("mark", "path", "size", "sop_class_uid", "sop_instance_uid", "source_ae", "temp", "transfer_syntax_uid"),
+        *("__weakref__", "_data", "_head", "_header", "_offset"),
     )
 
     def __init__(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae: str) -> None:
@@ -76,11 +78,11 @@ class Instance:
         self.source_ae = source_ae
         self.size = 0
         self.path: Path | None = None
+        self.mark: FileMark | None = None
         self.temp: TempFile | None = None
         self._data: Buffer | None = None
         self._head = b""
         self._offset = 0
-        self._signature = (0, 0, 0, 0)
         self._header: Header | None = None
 
     @classmethod
@@ -93,6 +95,7 @@ class Instance:
         source_ae: str = "",
         *,
         path: Path | None = None,
+        mark: FileMark | None = None,
     ) -> Instance:
         """An instance whose data set is in memory.
 
@@ -106,11 +109,14 @@ class Instance:
             Where it came from.
         path : Path, optional
             The file that it was read from, for reports.
+        mark : FileMark, optional
+            Of that file, where it can be copied or linked in place of the data.
         """
         self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
         self._data = data
         self.size = data.nbytes if isinstance(data, memoryview) else len(data)
         self.path = path
+        self.mark = mark
         return self
 
     @classmethod
@@ -166,7 +172,7 @@ class Instance:
         try:
             status = Path(path).stat()  # before looking at it: if it changes now, that will be noticed later
         except OSError as exc:
-            raise _unreadable(os.fspath(path), exc) from exc
+            raise unreadable(os.fspath(path), exc) from exc
         header = peek_file(path)
         if not (header.sop_instance_uid and header.sop_class_uid):
             raise InvalidDicomError(f"{os.fspath(path)}: does not say which SOP instance it is")
@@ -174,7 +180,7 @@ class Instance:
         self.path = Path(path)
         self.size = status.st_size - header.data_offset
         self._offset = header.data_offset
-        self._signature = _signature(status)
+        self.mark = FileMark.of(status)
         self._header = header
         return self
 
@@ -288,7 +294,9 @@ class Instance:
             for offset in range(0, self.size, size):
                 yield self.read(offset, size)
             return
-        with _opened(self.path, self._signature) as read:
+        assert self.mark is not None
+        with opened(self.path, self.mark) as fd:
+            read = reader(self.path, fd)
             for offset in range(0, self.size, size):
                 yield read(self._offset + offset, min(size, self.size - offset))
 
@@ -298,10 +306,11 @@ class Instance:
             try:
                 return self.temp.pread(n, self._offset + offset)
             except OSError as exc:
-                raise _unreadable("a temporary file", exc) from exc
+                raise unreadable("a temporary file", exc) from exc
         assert self.path is not None
-        with _opened(self.path, self._signature) as read:
-            return read(self._offset + offset, n)
+        assert self.mark is not None
+        with opened(self.path, self.mark) as fd:
+            return reader(self.path, fd)(self._offset + offset, n)
 
     def close(self) -> None:
         """Discard the temporary file, if it is in one and that was not published. May be called again."""
@@ -319,38 +328,6 @@ class Instance:
     def __repr__(self) -> str:
         where = "memory" if self._data is not None else str(self.path or "a temporary file")
         return f"<Instance {self.sop_instance_uid}, {self.size} bytes in {where}>"
-
-
-@contextlib.contextmanager
-def _opened(path: Path, signature: tuple[int, int, int, int]) -> Iterator[Callable[[int, int], bytes]]:
-    """Open a file for a moment, if it is still the one that it was; gives ``read(position, n)``."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            if _signature(os.fstat(fd)) != signature:
-                raise StoreError(f"{path} has changed since it was looked at")
-
-            def read(pos: int, n: int) -> bytes:
-                data = os.pread(fd, n, pos)
-                while len(data) < n and (more := os.pread(fd, n - len(data), pos + len(data))):
-                    data += more
-                if len(data) < n:
-                    raise StoreError(f"{path} is shorter than it was")
-                return data
-
-            yield read
-        finally:
-            os.close(fd)
-    except OSError as exc:
-        raise _unreadable(str(path), exc) from exc
-
-
-def _signature(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _unreadable(name: str, exc: OSError) -> StoreError:
-    return StoreError(f"cannot read {name}: {exc.strerror or exc}")
 
 
 def _transfer_syntax_of(ds: Dataset) -> str:
