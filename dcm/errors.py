@@ -10,7 +10,8 @@
     │   └── QueryError               a query that makes no sense as asked
     ├── DataError (1)
     │   ├── InvalidDicomError        not DICOM, truncated, or without its identifiers
-    │   └── InconsistentDataError    contradicts the patient/study/series hierarchy seen so far
+    │   ├── InconsistentDataError    contradicts the patient/study/series hierarchy seen so far
+    │   └── UndecidedError           a query result does not tell what a filter would do
     ├── StoreError (1)               a directory that cannot be read or written
     │   └── UnsafePathError          a path that would leave its root, or meets a symlink under it
     ├── NetworkError (4)             always names the peer
@@ -55,6 +56,7 @@ __all__ = [
     "QueryError",
     "StoreError",
     "TemplateError",
+    "UndecidedError",
     "UnsafePathError",
     "UnverifiedError",
     "UsageError",
@@ -120,6 +122,10 @@ class InvalidDicomError(DataError):
 
 class InconsistentDataError(DataError):
     """A data set that contradicts the hierarchy of those before it, one study with two patients say."""
+
+
+class UndecidedError(DataError):
+    """What a filter does depends on attributes that a query result does not hold: the data itself has to be seen."""
 
 
 class StoreError(DcmError):
