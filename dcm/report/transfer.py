@@ -64,6 +64,7 @@ class TransferReport(Report):
         self._started = clock()
         self._ended: float | None = None
         self._states = States()
+        self._numbered: dict[tuple[Outcome, str], int] = {}
         self._series: set[str] = set()
         self._paths: dict[tuple[str, str], str] = {}
         self._announced: tuple[int, int | None] = (0, None)
@@ -162,6 +163,21 @@ class TransferReport(Report):
         self._advance(1 if old is None else 0, n_bytes)
         return outcome
 
+    def count(self, outcome: Outcome, n_instances: int, dest: str = "") -> None:
+        """Say what became of instances of which only the number is known.
+
+        Parameters
+        ----------
+        outcome : Outcome
+            `Outcome.PRESENT` where the destination has as many of a study or series as the source, `Outcome.FILTERED`
+            where a filter keeps all of it back.
+        n_instances : int
+        dest : str, optional
+            The destination, where there are several.
+        """
+        if n_instances:
+            self._numbered[outcome, dest] = self._numbered.get((outcome, dest), 0) + n_instances
+
     def _advance(self, n_instances: int, n_bytes: int) -> None:
         self.n_bytes += n_bytes
         fresh = max(0, n_bytes - self._ahead)
@@ -238,13 +254,24 @@ class TransferReport(Report):
 
     @property
     def counts(self) -> dict[Outcome, int]:
-        """How many instances are in each state, over all destinations."""
-        return dict(self._states.counts)
+        """How many instances are in each state, over all destinations; those too that are known by number only."""
+        counts = dict(self._states.counts)
+        for (outcome, _), n_instances in self._numbered.items():
+            counts[outcome] += n_instances
+        return counts
+
+    @property
+    def n_numbered(self) -> int:
+        """How many of them are known by number only, see `count`."""
+        return sum(self._numbered.values())
 
     @property
     def n_instances(self) -> int:
         """How many instances the transfer is about; one for two destinations counts once."""
-        return self._states.n_uids
+        by_dest: dict[str, int] = {}
+        for (_, dest), n_instances in self._numbered.items():
+            by_dest[dest] = by_dest.get(dest, 0) + n_instances
+        return self._states.n_uids + max(by_dest.values(), default=0)
 
     @property
     def n_series(self) -> int:
@@ -278,7 +305,7 @@ class TransferReport(Report):
         """
         if self.interrupted:
             return 130
-        counts = self._states.counts
+        counts = self.counts
         failed = counts[Outcome.FAILED] + self.errors.count() + self.n_lost_files
         n_pending = 0 if self.dry_run else self.n_pending
         if not (failed or counts[Outcome.CONFLICT] or counts[Outcome.MISSING] or n_pending):
@@ -334,7 +361,7 @@ class TransferReport(Report):
             text += f", {human_bytes(self.n_bytes)} in {seconds:.1f} s"
             if seconds > 0:
                 text += f" ({human_bytes(self.n_bytes / seconds)}/s)"
-        counts = [f"{n} {outcome.label}" for outcome, n in self._states.counts.items() if n]
+        counts = [f"{n} {outcome.label}" for outcome, n in self.counts.items() if n]
         if self.n_pending:
             counts.append(f"{self.n_pending} {'to be fetched' if self.dry_run else 'not reached'}")
         return "\n".join([f"{text}: {', '.join(counts)}" if counts else text, *self.warnings])
@@ -350,7 +377,8 @@ class TransferReport(Report):
             "series": self.n_series,
             "bytes": self.n_bytes,
             "seconds": round(self.seconds, 3),
-            "counts": {outcome.value: n for outcome, n in self._states.counts.items()},
+            "counts": {outcome.value: n for outcome, n in self.counts.items()},
+            "by_number_only": self.n_numbered,
             "adds_up": self.adds_up(),
             "completeness_unknown": list(self.doubts),
             "interrupted": self.interrupted,

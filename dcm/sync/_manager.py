@@ -1,0 +1,330 @@
+"""One source, any number of destinations: what is missing is found, fetched once, and placed everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dcm._bridge import Bridge
+from dcm.errors import AssociationAbortedError, ConnectionFailedError, NetworkError, PeerTimeoutError
+from dcm.levels import QueryLevel
+from dcm.query import QueryResult
+from dcm.report import Outcome, QueryReport, TransferReport
+from dcm.store.base import TransferMethod
+from dcm.sync._delivery import Delivery
+from dcm.sync._search import Search, Transfer
+from dcm.sync._targets import Target, Validator, lost_error, targets_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pydicom import Dataset
+
+    from dcm.attrs import Attributes
+    from dcm.route import StaticRoute
+    from dcm.store.base import DataBucket, DataChunk, DataSink
+
+__all__ = ["SyncManager", "Transfer", "Validator"]
+
+log = logging.getLogger(__name__)
+
+_TRIES = 4
+_BACKOFF = 1.0
+# What another try may cure, after a while.
+_RETRYABLE = (ConnectionFailedError, AssociationAbortedError, PeerTimeoutError)
+# Transfers one after the other that fail, each after all its tries.
+_MOST_FAILURES = 3
+# A source needs so many associations to be asked for the next studies while these are fetched.
+_ENOUGH_TO_LOOK_AHEAD = 5
+
+
+class SyncManager:
+    """Brings destinations up to date with a source. An asynchronous context manager.
+
+    Parameters
+    ----------
+    src : DataBucket
+        The source. One that cannot be queried is copied as a whole.
+    dests : sequence of DataSink or StaticRoute
+        The destinations, each with a filter and transfer methods where it is a route.
+    trust_level : QueryLevel
+        From this level on, equal counts of instances at both ends are taken for the same data. At IMAGE level, the
+        default, each instance is compared by its UID.
+    force_all : bool
+        Copy what destinations have, too.
+    keep_errors : bool
+        Copy duplicates, and instances that are unexpected or contradict what the source said of them, too.
+    validators : iterable of callable, optional
+        Each is called with every `Instance` and says why it must not be copied, '' where nothing speaks against it.
+        They run in a worker thread.
+    report : TransferReport, optional
+        Learns what became of each instance at each destination.
+
+    Raises
+    ------
+    UsageError
+        On entry, before anything has moved: a destination is also the source, cannot be written to, or cannot be
+        reached by any of its methods.
+    """
+
+    def __init__(
+        self,
+        src: DataBucket[Any],
+        dests: Sequence[DataSink | StaticRoute],
+        trust_level: QueryLevel = QueryLevel.IMAGE,
+        force_all: bool = False,
+        keep_errors: bool = False,
+        validators: Iterable[Validator] | None = None,
+        report: TransferReport | None = None,
+    ) -> None:
+        self.src = src
+        self.dests = [*dests]
+        self.trust_level = trust_level
+        self.force_all = force_all
+        self.keep_errors = keep_errors
+        self.validators = [*(validators or ())]
+        self.report = report if report is not None else TransferReport()
+        self._bridge = Bridge()
+        self._stack = contextlib.AsyncExitStack()
+        self._targets: list[Target] = []
+        self._moved = False
+        self._n_failed = 0
+
+    async def __aenter__(self) -> SyncManager:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._bridge)
+            self._targets = await self._bridge.run(self._find_targets)
+            self._search = Search(self.src, self._targets, self.report, self.trust_level, self.force_all)
+            if not self.report.dry_run:
+                for target in self._targets:
+                    await target.open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, trace)
+
+    async def check(self) -> None:
+        """Find out whether source and destinations are possible, without anything that stays.
+
+        Raises
+        ------
+        UsageError
+            See the class.
+        """
+        async with Bridge(1) as bridge:
+            await bridge.run(self._find_targets)
+
+    def _find_targets(self) -> list[Target]:
+        self.src.check_source()
+        return targets_of(self.src, self.dests, self.report)
+
+    # -- what to transfer
+
+    async def gen_transfers(
+        self,
+        query_res: QueryResult | None = None,
+        *,
+        query: Dataset | Attributes | None = None,
+        level: QueryLevel | None = None,
+    ) -> AsyncGenerator[Transfer, None]:
+        """Find out what destinations miss, study by study.
+
+        Parameters
+        ----------
+        query_res : QueryResult, optional
+            What of the source is looked at; everything where not given.
+        query : Dataset or Attributes, optional
+            What of it must match.
+        level : QueryLevel, optional
+            The level of the query.
+
+        Yields
+        ------
+        Transfer
+
+        Raises
+        ------
+        NetworkError
+            The source cannot be asked.
+        """
+        async with contextlib.aclosing(self._search.transfers(query_res, query, level)) as transfers:
+            async for transfer in transfers:
+                yield transfer
+
+    # -- transferring
+
+    async def exec_transfer(self, transfer: Transfer) -> None:
+        """Carry out a transfer. What becomes of each instance is in the report.
+
+        What another try may cure is tried again, later and later; instances that have arrived by then stay.
+
+        Raises
+        ------
+        NetworkError
+            The source cannot be reached, or refuses; or no destination is left.
+        """
+        lost = [target for target in transfer.targets if target.error is not None]
+        if len(lost) == len(transfer.targets):
+            raise lost_error(lost)
+        self.report.progress.phase(f"fetching from {self.src}")
+        for attempt in range(1, _TRIES + 1):
+            before = self.report.n_bytes
+            try:
+                await self._exec(transfer)
+            except _RETRYABLE as error:
+                self._moved = self._moved or self.report.n_bytes > before
+                hopeless = isinstance(error, ConnectionFailedError) and not self._moved
+                if attempt == _TRIES or hopeless or all(target.error is not None for target in transfer.targets):
+                    raise
+                log.warning("%s; trying again", error.message)
+            else:
+                return
+            # So that not all who were cut off come back at the same moment.
+            await asyncio.sleep(_BACKOFF * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+
+    async def _exec(self, transfer: Transfer) -> None:
+        targets = transfer.targets
+        names = [target.name for target in targets]
+        if transfer.method is TransferMethod.REMOTE_COPY:
+            assert transfer.query_res is not None
+            await self._search.repo.remote_copy(transfer.query_res, targets[0].sink, self.report, dest=names[0])
+            return
+        # An instance that contradicts what was said of it may be anything: then nobody is left out.
+        partial = {} if self.keep_errors else {target: verdict.wanted for target, verdict in transfer.partial}
+        deliver = Delivery(targets, partial, self.validators, self._bridge, self.report)
+        if transfer.chunk is not None:
+            await self._exec_chunk(transfer.chunk, deliver, names)
+            return
+        assert transfer.query_res is not None
+        # Large instances stream to where one of them, unchanged, will stay.
+        direct = [target for target in targets if target.filt is None and target.error is None]
+        await self._search.repo.fetch(
+            transfer.query_res,
+            deliver,
+            self.report,
+            dests=names,
+            keep_errors=self.keep_errors,
+            new_temp=direct[0].sink.new_temp if direct else None,
+            method=targets[0].method if len({target.method for target in targets}) == 1 else TransferMethod.PROXY,
+        )
+
+    async def _exec_chunk(self, chunk: DataChunk, deliver: Delivery, names: Sequence[str]) -> None:
+        async for instance in chunk.gen_data():
+            with instance:
+                for name in names:
+                    self.report.expect([instance.sop_instance_uid], dest=name)
+                await deliver(instance)
+
+    async def sync(
+        self,
+        query_res: QueryResult | None = None,
+        *,
+        query: Dataset | Attributes | None = None,
+        level: QueryLevel | None = None,
+    ) -> TransferReport:
+        """Find out what destinations miss, and bring it there; the arguments are those of `gen_transfers`.
+
+        A source that cannot be reached, or breaks off for good, is told in the report.
+
+        Returns
+        -------
+        TransferReport
+            Not finished: another source may follow.
+        """
+        transfers = self.gen_transfers(query_res, query=query, level=level)
+        try:
+            async with contextlib.aclosing(transfers):
+                if self._looks_ahead():
+                    await self._overlapped(transfers)
+                else:
+                    for transfer in [transfer async for transfer in transfers]:
+                        await self._attempt(transfer)
+        except NetworkError as error:
+            self.give_up(error)
+        return self.report
+
+    async def preview(
+        self,
+        query_res: QueryResult | None = None,
+        *,
+        query: Dataset | Attributes | None = None,
+        level: QueryLevel | None = None,
+    ) -> TransferReport:
+        """Find out what would be transferred: it is expected in the report, and nothing moves."""
+        try:
+            transfers = self.gen_transfers(query_res, query=query, level=level)
+            async with contextlib.aclosing(transfers):
+                async for transfer in transfers:
+                    await self._preview(transfer)
+        except NetworkError as error:
+            self.give_up(error)
+        return self.report
+
+    async def _preview(self, transfer: Transfer) -> None:
+        images = transfer.query_res
+        if images is None:
+            assert transfer.chunk is not None
+            async for instance in transfer.chunk.gen_data():
+                for target in transfer.targets:
+                    self.report.expect([instance.sop_instance_uid], dest=target.name)
+            return
+        if images.level is not QueryLevel.IMAGE:
+            queried = QueryReport()
+            images = await self._search.repo.query(QueryLevel.IMAGE, None, images, queried)
+            self._search.take_over(queried)
+        partial = {target: verdict.wanted for target, verdict in transfer.partial}
+        for path in images.level_paths(QueryLevel.IMAGE):
+            for target in transfer.targets:
+                if target not in partial or partial[target].has(path.uids):
+                    self.report.expect([path.uids[-1]], path.uids[-2], target.name)
+                else:
+                    self.report.record(path.uids[-1], Outcome.PRESENT, dest=target.name, series_uid=path.uids[-2])
+
+    async def _overlapped(self, transfers: AsyncGenerator[Transfer, None]) -> None:
+        """Carry out each transfer while the next one is looked for."""
+        ahead = asyncio.ensure_future(_next(transfers))
+        try:
+            while (transfer := await ahead) is not None:
+                ahead = asyncio.ensure_future(_next(transfers))
+                await self._attempt(transfer)
+        finally:
+            ahead.cancel()
+            await asyncio.wait([ahead])
+
+    async def _attempt(self, transfer: Transfer) -> None:
+        """Carry out a transfer that may fail by itself; several of them in a row, and it is the source that fails."""
+        try:
+            await self.exec_transfer(transfer)
+        except NetworkError as error:
+            self._n_failed += 1
+            lost = all(target.error is not None for target in transfer.targets)
+            if lost or isinstance(error, ConnectionFailedError) or self._n_failed == _MOST_FAILURES:
+                raise
+            self.give_up(error)
+        else:
+            self._n_failed = 0
+
+    def _looks_ahead(self) -> bool:
+        """Whether source and destinations allow enough associations to be asked while data moves."""
+        allowed = [self.src.features.at_once, *(target.sink.features.at_once for target in self._targets)]
+        return all(n == 0 or n >= _ENOUGH_TO_LOOK_AHEAD for n in allowed)
+
+    def give_up(self, error: NetworkError) -> None:
+        """Say why what is still expected will not come."""
+        self.report.error("", str(error))
+        for target in self._targets:
+            for uid in self.report.pending(target.name):
+                self.report.record(uid, Outcome.FAILED, dest=target.name, reason=error.message, refused=True)
+
+
+async def _next(transfers: AsyncGenerator[Transfer, None]) -> Transfer | None:
+    async for transfer in transfers:
+        return transfer
+    return None

@@ -1,0 +1,183 @@
+"""Finding out what to transfer: the plan's questions put to the source and to the destinations."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from dcm.query import QueryResult
+from dcm.report import Outcome, ProblemLog, QueryReport, TransferReport
+from dcm.store.base import TransferMethod
+from dcm.sync._batches import batches
+from dcm.sync._plan import Ask, Dest, Plan, Verdict, planning
+from dcm.sync._targets import Target
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from dcm.attrs import Attributes
+    from dcm.levels import QueryLevel
+    from dcm.store.base import DataBucket, DataChunk, DataRepo, DataSink
+
+__all__ = ["Search", "Transfer"]
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Data that goes from the source to some of the destinations together.
+
+    Parameters
+    ----------
+    query_res : QueryResult or None
+        Which it is; None where the source cannot be queried, and `chunk` says it.
+    dests : tuple of DataSink
+        Where to.
+    method : TransferMethod
+        `TransferMethod.REMOTE_COPY` where the source itself sends it. Otherwise it comes through us.
+    chunk : DataChunk, optional
+    """
+
+    query_res: QueryResult | None
+    dests: tuple[DataSink, ...]
+    method: TransferMethod = TransferMethod.PROXY
+    chunk: DataChunk | None = None
+    targets: tuple[Target, ...] = field(default=(), repr=False)
+    partial: tuple[tuple[Target, Verdict], ...] = field(default=(), repr=False)
+
+
+class Search:
+    """Looks for what destinations miss of a source.
+
+    Parameters
+    ----------
+    src : DataBucket
+    targets : sequence of Target
+    report : TransferReport
+    trust_level : QueryLevel
+    force_all : bool
+    """
+
+    def __init__(
+        self,
+        src: DataBucket[Any],
+        targets: Sequence[Target],
+        report: TransferReport,
+        trust_level: QueryLevel,
+        force_all: bool,
+    ) -> None:
+        self._src = src
+        self._targets = targets
+        self._report = report
+        self._trust_level = trust_level
+        self._force_all = force_all
+        self._announced = 0
+
+    @property
+    def repo(self) -> DataRepo[Any]:
+        """The source, where it can be queried."""
+        assert self._src.features.queryable
+        return cast("DataRepo[Any]", self._src)
+
+    async def transfers(
+        self, query_res: QueryResult | None, query: Dataset | Attributes | None, level: QueryLevel | None
+    ) -> AsyncGenerator[Transfer, None]:
+        """Yield what to transfer; see `SyncManager.gen_transfers`."""
+        if not self._src.features.queryable:
+            async for chunk in self._src.gen_chunks():
+                yield self._transfer(None, self._targets, chunk=chunk)
+            return
+        async with contextlib.aclosing(self._found(query_res, query, level)) as parts:
+            async for part in parts:
+                plan = await self._plan(part)
+                self._settle(plan)
+                for planned in plan.transfers:
+                    chosen = [self._targets[i] for i in planned.dests]
+                    partial = [(self._targets[i], plan.verdicts[i]) for i in planned.partial]
+                    yield self._transfer(planned.query_res, chosen, partial)
+
+    def _transfer(
+        self,
+        query_res: QueryResult | None,
+        targets: Sequence[Target],
+        partial: Sequence[tuple[Target, Verdict]] = (),
+        chunk: DataChunk | None = None,
+    ) -> Transfer:
+        method = TransferMethod.REMOTE_COPY if targets[0].is_remote else TransferMethod.PROXY
+        sinks = tuple(target.sink for target in targets)
+        return Transfer(query_res, sinks, method, chunk, tuple(targets), tuple(partial))
+
+    async def _found(
+        self, query_res: QueryResult | None, query: Dataset | Attributes | None, level: QueryLevel | None
+    ) -> AsyncGenerator[QueryResult, None]:
+        """What of the source is looked at, in parts of some studies."""
+        if query_res is not None and query is None and level is None:
+            for part in batches(query_res):
+                yield part
+            return
+        queried = QueryReport()
+        self._report.progress.phase(f"querying {self._src}")
+        async with contextlib.aclosing(self.repo.queries(level, query, query_res, queried)) as results:
+            async for result in results:
+                for part in batches(result):
+                    yield part
+        self.take_over(queried)
+
+    def take_over(self, queried: QueryReport) -> None:
+        """Say in our report what went wrong in a query of the source."""
+        self._report.files.extend(queried.files)
+        queried.files = ProblemLog()
+        for text in queried.warnings:
+            self._report.doubt(text)
+        for problem in queried.problems:
+            if problem.kind == "refused":
+                self._report.error(str(self._src), problem.message, problem.status)
+
+    async def _plan(self, part: QueryResult) -> Plan:
+        """Compare a part of the source with the destinations."""
+        dests = [
+            Dest(target.comparable and target.error is None, target.image, target.is_remote) for target in self._targets
+        ]
+        steps = planning(part, dests, trust_level=self._trust_level, force_all=self._force_all)
+        try:
+            asks = next(steps)
+            while True:
+                answers = await asyncio.gather(*map(self._ask, asks), return_exceptions=True)
+                asks = steps.send([_answer(answer) for answer in answers])
+        except StopIteration as end:
+            plan: Plan = end.value
+            return plan
+
+    async def _ask(self, ask: Ask) -> QueryResult | None:
+        """Answer a question of the plan; None where that is not possible."""
+        if ask.who is None:
+            queried = QueryReport()
+            found = await self.repo.query(ask.level, None, ask.within, queried)
+            queried.files = ProblemLog()  # They are known since the first query.
+            self.take_over(queried)
+            return found
+        target = self._targets[ask.who]
+        return await target.ask(ask.level, ask.within)
+
+    def _settle(self, plan: Plan) -> None:
+        """Record what needs no transfer."""
+        n_instances = 0
+        for target, verdict in zip(self._targets, plan.verdicts, strict=True):
+            for outcome, uids in ((Outcome.PRESENT, verdict.present), (Outcome.FILTERED, verdict.rejected)):
+                for uid, series_uid in uids:
+                    self._report.record(uid, outcome, dest=target.name, series_uid=series_uid)
+            self._report.count(Outcome.PRESENT, verdict.n_trusted, target.name)
+            self._report.count(Outcome.FILTERED, verdict.n_rejected, target.name)
+        for transfer in plan.transfers:
+            n_instances += transfer.query_res.n_instances() or 0
+        self._announced += n_instances
+        if self._announced:
+            self._report.announce(self._announced)
+
+
+def _answer(answer: QueryResult | BaseException | None) -> QueryResult | None:
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer

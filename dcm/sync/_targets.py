@@ -1,0 +1,228 @@
+"""The destinations of a sync while it runs: open queues, filters on the way, and what has made one useless."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from dcm.errors import ConnectionFailedError, DcmError, NetworkError, StoreError, UsageError
+from dcm.report import Outcome, QueryReport, TransferReport
+from dcm.route import StaticRoute
+from dcm.store.base import TransferMethod
+
+if TYPE_CHECKING:
+    from dcm.attrs import Attributes
+    from dcm.filt import Filter
+    from dcm.instance import Instance
+    from dcm.levels import QueryLevel
+    from dcm.query import QueryResult
+    from dcm.store.base import DataBucket, DataRepo, DataSink, InstanceQueue
+
+__all__ = ["Target", "Validator", "lost_error", "targets_of"]
+
+log = logging.getLogger(__name__)
+
+#: Says why an instance must not be copied, '' where nothing speaks against it.
+Validator: TypeAlias = "Callable[[Instance], str]"
+
+
+class Target:
+    """A destination, how data gets there, and what has made it useless.
+
+    Parameters
+    ----------
+    sink : DataSink
+    name : str
+        What the report calls it.
+    filt : Filter or None
+    method : TransferMethod
+    report : TransferReport
+
+    Attributes
+    ----------
+    error : DcmError or None
+        Why nothing gets there any more.
+    comparable : bool
+        Whether it can be asked what it has; until it turns out that it cannot.
+    """
+
+    def __init__(
+        self, sink: DataSink, name: str, filt: Filter | None, method: TransferMethod, report: TransferReport
+    ) -> None:
+        self.sink = sink
+        self.name = name
+        self.filt = filt
+        self.method = method
+        self.error: DcmError | None = None
+        self.comparable = sink.features.queryable
+        self._report = report
+        self._renamed = _Renamed(report) if filt is not None else None
+        self._queue: InstanceQueue | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the source itself sends there."""
+        return self.method is TransferMethod.REMOTE_COPY
+
+    @property
+    def image(self) -> Callable[[Attributes], Attributes | None] | None:
+        """What the filter makes of the identifiers in a record, where it may change them or keep something back."""
+        return self.filt.on_record if self.filt is not None else None
+
+    async def ask(self, level: QueryLevel, within: QueryResult) -> QueryResult | None:
+        """What it has of some data; None where it cannot be asked, now and later."""
+        repo: DataRepo[Any] = self.sink  # type: ignore[assignment]
+        try:
+            return await repo.query(level, None, within, QueryReport())
+        except ConnectionFailedError as error:
+            # What cannot be reached for a question cannot be reached with data.
+            self.error = error
+        except NetworkError as error:
+            # A plain C-STORE provider, say: it may well take data.
+            log.info("%s cannot be asked what it has, and gets everything: %s", self.sink, error.message)
+        except (StoreError, UsageError) as error:
+            # A directory that is still to be made.
+            log.info("nothing is known of %s: %s", self.sink, error.message)
+        self.comparable = False
+        return None
+
+    async def open(self, stack: contextlib.AsyncExitStack) -> None:
+        """Make it ready.
+
+        Raises
+        ------
+        UsageError
+            Nothing can be stored there.
+        """
+        if self.is_remote:
+            return
+        report = self._renamed or self._report
+        try:
+            self._queue = await stack.enter_async_context(self.sink.send(report, dest=self.name, method=self.method))
+        except StoreError as error:
+            raise UsageError(error.message, hint=error.hint) from error
+
+    async def place(self, instance: Instance, original: Instance | None = None) -> bool:
+        """Place an instance; a destination that is lost fails by itself, the others go on.
+
+        Parameters
+        ----------
+        instance : Instance
+        original : Instance, optional
+            What the filter has made it from: the report knows it by that.
+        """
+        if original is not None and self._renamed is not None:
+            self._renamed.originals[instance.sop_instance_uid] = original.sop_instance_uid
+        if self._queue is not None and self.error is None:
+            try:
+                return await self._queue.place(instance)
+            except NetworkError as error:
+                self.error = error
+        uid = (original or instance).sop_instance_uid
+        reason = self.error.message if self.error is not None else ""
+        refused = isinstance(self.error, NetworkError)
+        self._report.record(uid, Outcome.FAILED, dest=self.name, reason=reason, refused=refused)
+        return False
+
+    def settled(self, uid: str) -> bool:
+        """Whether an instance is known to be there: another source, or an earlier try, has brought it."""
+        state = self._report.state(uid, self.name)
+        return state is not None and (state.good or state is Outcome.CONFLICT)
+
+
+def lost_error(targets: Sequence[Target]) -> DcmError:
+    """Why no destination is left; that one cannot be reached says more than that it is full."""
+    errors = [target.error for target in targets if target.error is not None]
+    return next((error for error in errors if isinstance(error, NetworkError)), errors[0])
+
+
+class _Renamed(TransferReport):
+    """A report for a destination behind a filter that gives new UIDs: it passes on what happened under the old ones."""
+
+    def __init__(self, report: TransferReport) -> None:
+        super().__init__(report.progress)
+        self.originals: dict[str, str] = {}
+        self._to = report
+
+    def expect(self, uids: Iterable[str], series_uid: str = "", dest: str = "") -> None:
+        self._to.expect([self.originals.get(uid, uid) for uid in uids], "", dest)
+
+    def record(
+        self,
+        uid: str,
+        outcome: Outcome,
+        *,
+        dest: str = "",
+        n_bytes: int = 0,
+        series_uid: str = "",
+        reason: str = "",
+        status: int | None = None,
+        refused: bool = False,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Outcome:
+        return self._to.record(
+            self.originals.pop(uid, uid),
+            outcome,
+            dest=dest,
+            n_bytes=n_bytes,
+            reason=reason,
+            status=status,
+            refused=refused,
+            path=path,
+        )
+
+    def arriving(self, n_bytes: int) -> None:
+        self._to.arriving(n_bytes)
+
+    def anomaly(self, kind: str, uid: str, message: str, status: int | None = None) -> None:
+        self._to.anomaly(kind, self.originals.get(uid, uid), message, status)
+
+    def error(self, subject: str, message: str, status: int | None = None, *, refused: bool = True) -> None:
+        self._to.error(subject, message, status, refused=refused)
+
+    def doubt(self, reason: str) -> None:
+        self._to.doubt(reason)
+
+
+def targets_of(src: DataBucket[Any], dests: Sequence[DataSink | StaticRoute], report: TransferReport) -> list[Target]:
+    """The destinations of a source, once it is clear that all of them are possible. Blocks.
+
+    Raises
+    ------
+    UsageError
+        None is given, one is named twice or overlaps with the source, or there is no way from the source to it.
+    """
+    routes = [dest if isinstance(dest, StaticRoute) else StaticRoute((dest,)) for dest in dests]
+    sinks = [sink for route in routes for sink in route.dests]
+    if not sinks:
+        raise UsageError("no destination to sync")
+    names = [str(sink) for sink in sinks] if len(sinks) > 1 else [""]
+    for i, sink in enumerate(sinks):
+        if any(sink.overlaps(other) for other in sinks[:i]):
+            raise UsageError(f"two of the destinations are the same, or one is within the other: {sink}")
+        if sink.overlaps(src):
+            raise UsageError(
+                f"{sink} is source and destination at once, or one is within the other",
+                hint="what is copied would show up as new data in the source",
+            )
+    targets: list[Target] = []
+    for route in routes:
+        for sink in route.dests:
+            method = _method(route, src, sink)
+            targets.append(Target(sink, names[len(targets)], route.filt, method, report))
+    return targets
+
+
+def _method(route: StaticRoute, src: DataBucket[Any], sink: DataSink) -> TransferMethod:
+    """The first method that is possible."""
+    methods = route.methods if route.filt is None else (TransferMethod.PROXY,)
+    reasons = []
+    for method in methods:
+        reason = sink.why_not(method, src)
+        if not reason:
+            return method
+        reasons.append(reason)
+    raise UsageError(reasons[0])

@@ -1,0 +1,360 @@
+"""`SyncManager` between stores in memory: what moves, what does not, and what the report says of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import pytest
+from pydicom import Dataset
+
+from dcm._atomic import TempFile
+from dcm.errors import (
+    AssociationAbortedError,
+    ConnectionFailedError,
+    NetworkError,
+    OperationFailedError,
+    StoreError,
+    UsageError,
+)
+from dcm.filt import Filter
+from dcm.instance import Instance
+from dcm.levels import QueryLevel
+from dcm.query import QueryResult
+from dcm.report import Outcome, QueryReport, TransferReport
+from dcm.route import StaticRoute
+from dcm.store.base import Features, TransferMethod
+from dcm.store.memory import MemoryChunk, MemoryStore
+from dcm.sync import SyncManager, sync
+from dcm.sync import _manager as manager_module
+from tests.store.instances import make
+
+
+def study(number: int, n_instances: int = 3) -> list[Instance]:
+    uid = f"1.2.{number}"
+    return [make(f"{uid}.9.{i}", study_uid=uid, patient_id=f"P{number}") for i in range(1, n_instances + 1)]
+
+
+def uids(instances: Iterable[Instance]) -> set[str]:
+    return {instance.sop_instance_uid for instance in instances}
+
+
+class Watched(MemoryStore):
+    """Remembers what it was asked, and fails where a test wants it."""
+
+    def __init__(
+        self, instances: Iterable[Instance] = (), name: str = "memory", features: Features | None = None
+    ) -> None:
+        super().__init__(instances, name)
+        if features is not None:
+            self.features = features
+        self.asked: list[tuple[QueryLevel | None, frozenset[str] | None]] = []
+        self.fetched: list[frozenset[str]] = []
+        self.query_error: Exception | None = None
+        self.fetch_errors: list[NetworkError] = []
+        self.fail_after = 0
+
+    async def query(
+        self,
+        level: QueryLevel | None = None,
+        query: Any = None,
+        query_res: QueryResult | None = None,
+        report: QueryReport | None = None,
+    ) -> QueryResult:
+        self.asked.append((level, frozenset(query_res.uids()) if query_res is not None else None))
+        if self.query_error is not None:
+            raise self.query_error
+        return await super().query(level, query, query_res, report)
+
+    async def fetch(
+        self,
+        query_res: QueryResult,
+        deliver: Callable[[Instance], Awaitable[bool]],
+        report: TransferReport,
+        *,
+        dests: Sequence[str] = ("",),
+        keep_errors: bool = False,
+        new_temp: Callable[[], TempFile] | None = None,
+        method: TransferMethod = TransferMethod.PROXY,
+    ) -> None:
+        self.fetched.append(frozenset(query_res.uids()))
+        if self.fetch_errors:
+            left = self.fail_after
+
+            async def deliver_some(instance: Instance) -> bool:
+                nonlocal left
+                left -= 1
+                return await deliver(instance) if left >= 0 else False
+
+            await super().fetch(query_res, deliver_some, report, dests=dests, keep_errors=keep_errors)
+            raise self.fetch_errors.pop(0)
+        await super().fetch(query_res, deliver, report, dests=dests, keep_errors=keep_errors)
+
+
+async def test_only_what_is_missing_moves() -> None:
+    source = Watched([*study(1), *study(2), *study(3)])
+    dest = Watched([*study(2), *study(3)[:1]], name="there")
+    report = await sync(source, dest)
+    assert uids(dest) == uids(source)
+    assert set(report.uids(Outcome.SENT)) == uids(study(1)) | uids(study(3)[1:])
+    assert set(report.uids(Outcome.PRESENT)) == uids(study(2)) | uids(study(3)[:1])
+    assert (report.exit_code, report.adds_up(), report.n_instances) == (0, True, 9)
+    # The study that is not there at all goes as a whole; of the others nothing goes that is there.
+    assert source.fetched == [frozenset({"1.2.1"}), uids(study(3)[1:])]
+    again = await sync(source, dest)
+    assert again.counts[Outcome.PRESENT] == 9
+    assert again.counts[Outcome.SENT] == 0
+    assert again.n_bytes == 0
+
+
+async def test_several_sources_and_destinations() -> None:
+    """What two sources have goes once, and what several destinations miss is fetched once."""
+    sources = [Watched([*study(1), *study(2)], name="a"), Watched([*study(2), *study(3)], name="b")]
+    dests = [MemoryStore(name="x"), MemoryStore(study(1), name="y"), MemoryStore(study(3)[:2], name="z")]
+    report = TransferReport()
+    await sync(sources, dests, report=report)
+    everything = uids([*study(1), *study(2), *study(3)])
+    assert [uids(dest) for dest in dests] == [everything] * 3
+    assert (report.exit_code, report.adds_up()) == (0, True)
+    assert set(report.uids(Outcome.SENT, "z")) == everything - uids(study(3)[:2])
+    assert sources[0].fetched == [frozenset({"1.2.1"}), frozenset({"1.2.2"})]
+    assert sources[1].fetched == [frozenset({"1.2.3"})], "study 2 is there by now"
+
+
+async def test_a_query_limits_what_moves() -> None:
+    query = Dataset()
+    query.PatientID = "P2"
+    dest = MemoryStore()
+    await sync(Watched([*study(1), *study(2)]), dest, query)
+    assert uids(dest) == uids(study(2))
+
+
+async def test_trusted_counts_are_in_the_report() -> None:
+    source = Watched([*study(1), *study(2)])
+    other = [make(f"1.2.1.9.{i}", study_uid="1.2.1", patient_id="P1") for i in (7, 8, 9)]
+    dest = Watched(other)
+    report = await sync(source, dest, trust_level=QueryLevel.STUDY)
+    assert uids(dest) == uids(other) | uids(study(2))
+    assert (report.counts[Outcome.PRESENT], report.counts[Outcome.SENT], report.n_instances) == (3, 3, 6)
+    assert report.n_numbered == 3
+    assert "3 already there" in report.summary()
+    assert report.to_json()["by_number_only"] == 3
+    assert {level for level, _ in dest.asked} == {QueryLevel.STUDY}
+
+
+async def test_force_all_sends_what_is_there() -> None:
+    source, dest = Watched(study(1)), Watched(study(1))
+    report = await sync(source, dest, force_all=True)
+    assert source.fetched == [frozenset({"1.2.1"})]
+    assert not dest.asked
+    assert report.counts[Outcome.PRESENT] == 3, "the store itself sees that it has them"
+
+
+@pytest.mark.parametrize(
+    "error", [OperationFailedError("no", peer="p", status=0xA700), StoreError("gone"), UsageError("not there yet")]
+)
+async def test_a_destination_that_cannot_be_asked_gets_everything(error: Exception) -> None:
+    source, dest = Watched([*study(1), *study(2)]), Watched(study(1))
+    dest.query_error = error
+    report = await sync(source, dest)
+    assert uids(dest) == uids(source)
+    assert (report.counts[Outcome.SENT], report.counts[Outcome.PRESENT]) == (3, 3)
+    assert len(dest.asked) == 1
+
+
+async def test_a_destination_that_is_not_there_keeps_nobody_waiting() -> None:
+    source, dest, lost = Watched(study(1)), Watched(name="good"), Watched(name="lost")
+    lost.query_error = ConnectionFailedError("lost refused the connection", peer="lost")
+    report = TransferReport()
+    await sync(source, [dest, lost], report=report)
+    assert uids(dest) == uids(source)
+    assert set(report.uids(Outcome.FAILED, "lost")) == uids(source)
+    assert (report.exit_code, report.adds_up()) == (3, True)
+    alone = TransferReport()
+    source.fetched.clear()
+    await sync(source, lost, report=alone)
+    assert alone.exit_code == 4
+    assert not source.fetched, "nothing is fetched for nobody"
+
+
+async def test_a_source_that_cannot_be_queried_is_copied_as_a_whole() -> None:
+    source = Watched([*study(1), *study(2)], features=Features(readable=True))
+    dest = MemoryStore(study(1))
+    report = await sync(source, dest)
+    assert uids(dest) == uids(source)
+    assert (report.counts[Outcome.SENT], report.counts[Outcome.PRESENT], report.adds_up()) == (3, 3, True)
+    preview = await sync(source, MemoryStore(), dry_run=True)
+    assert set(preview.pending()) == uids(source)
+
+
+@pytest.fixture
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager_module, "_BACKOFF", 0.0)
+
+
+@pytest.mark.usefixtures("_no_waiting")
+async def test_what_another_try_may_cure_is_tried_again() -> None:
+    source, dest = Watched(study(1, 5)), MemoryStore()
+    source.fetch_errors = [AssociationAbortedError("hung up", peer="p"), ConnectionFailedError("refused", peer="p")]
+    source.fail_after = 2
+    report = TransferReport()
+    await sync(source, dest, report=report)
+    assert len(source.fetched) == 3
+    assert uids(dest) == uids(source)
+    assert (report.exit_code, report.adds_up(), report.counts[Outcome.SENT]) == (0, True, 5)
+
+
+@pytest.mark.usefixtures("_no_waiting")
+async def test_a_source_that_was_never_there_is_not_asked_again() -> None:
+    source = Watched(study(1))
+    source.fetch_errors = [ConnectionFailedError("refused", peer="p") for _ in range(9)]
+    report = TransferReport()
+    await sync(source, MemoryStore(), report=report)
+    assert len(source.fetched) == 1
+    assert (report.exit_code, report.adds_up()) == (4, True)
+
+
+async def test_one_bad_transfer_does_not_end_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Watched([one for n in range(1, 61) for one in study(n, 1)])
+    source.fetch_errors = [OperationFailedError("out of order", peer="p", status=0xC000)]
+    dest = MemoryStore()
+    report = TransferReport()
+    await sync(source, dest, report=report)
+    assert len(source.fetched) == 2
+    assert len(dest) == 10
+    assert (report.counts[Outcome.FAILED], report.counts[Outcome.SENT]) == (50, 10)
+    assert (report.exit_code, report.adds_up()) == (3, True)
+
+
+async def test_validators_refuse() -> None:
+    def no_second(instance: Instance) -> str:
+        return "the second is suspicious" if instance.sop_instance_uid.endswith(".2") else ""
+
+    dest = MemoryStore()
+    report = TransferReport()
+    await sync(MemoryStore(study(1)), dest, validators=[no_second], report=report)
+    assert len(dest) == 2
+    assert report.uids(Outcome.FAILED) == ["1.2.1.9.2"]
+    assert any("the second is suspicious" in line for line in report.warnings)
+
+
+def rename(data_set: Dataset) -> Dataset | None:
+    """What a filter may do: it gives new UIDs, lets one not pass, and fails for another."""
+    if data_set.SOPInstanceUID.endswith(".2"):
+        return None
+    if data_set.SOPInstanceUID.endswith(".3"):
+        raise RuntimeError("no idea")
+    changed = Dataset()
+    changed.update(data_set)
+    changed.file_meta = data_set.file_meta
+    changed.PatientID = "ANON"
+    changed.SOPInstanceUID = data_set.SOPInstanceUID + ".77"
+    changed.file_meta.MediaStorageSOPInstanceUID = changed.SOPInstanceUID
+    return changed
+
+
+async def test_a_filter_on_the_way_to_one_of_two() -> None:
+    plain, anonymous = MemoryStore(name="plain"), MemoryStore(name="anonymous")
+    report = TransferReport()
+    await sync(MemoryStore(study(1)), [plain, StaticRoute((anonymous,), Filter(rename))], report=report)
+    assert uids(plain) == uids(study(1))
+    assert uids(anonymous) == {"1.2.1.9.1.77"}
+    assert anonymous["1.2.1.9.1.77"].header.text(0x00100020) == "ANON"
+    assert plain["1.2.1.9.1"].read(0, 10000) == study(1)[0].read(0, 10000)
+    states = [report.state(uid, "anonymous") for uid in sorted(uids(study(1)))]
+    assert states == [Outcome.SENT, Outcome.FILTERED, Outcome.FAILED]
+    assert (report.exit_code, report.adds_up()) == (3, True)
+    assert any("the filter failed: no idea" in line for line in report.warnings)
+
+
+async def test_what_makes_no_sense_moves_nothing() -> None:
+    source, dest = Watched(study(1)), MemoryStore(name="there")
+    with pytest.raises(UsageError, match="source and destination at once"):
+        await sync([MemoryStore(study(2)), source], [dest, source])
+    assert not len(dest)
+    with pytest.raises(UsageError, match="holds no files"):
+        await sync(source, StaticRoute((dest,), methods=(TransferMethod.LINK,)))
+    with pytest.raises(UsageError, match="filter"):
+        StaticRoute((dest,), Filter(rename), methods=(TransferMethod.LINK,))
+    await sync(source, StaticRoute((dest,), methods=(TransferMethod.LINK, TransferMethod.PROXY)))
+    assert uids(dest) == uids(source)
+
+
+async def test_step_by_step() -> None:
+    source, dest = Watched([*study(1), *study(2)]), Watched(study(1)[:1])
+    async with SyncManager(source, [dest]) as manager:
+        transfers = [transfer async for transfer in manager.gen_transfers()]
+        assert [sorted(t.query_res.uids()) for t in transfers if t.query_res is not None] == [
+            ["1.2.2"],
+            ["1.2.1.9.2", "1.2.1.9.3"],
+        ]
+        assert all(t.dests == (dest,) for t in transfers)
+        assert not source.fetched
+        await manager.exec_transfer(transfers[1])
+        assert uids(dest) == uids(study(1))
+
+
+class Slow(Watched):
+    """Its second part takes until the first has been transferred, if nobody looks ahead: then for ever."""
+
+    def __init__(self, instances: Iterable[Instance], at_once: int) -> None:
+        super().__init__(instances, features=Features(readable=True, queryable=True, at_once=at_once))
+        self.order: list[str] = []
+        self.second = asyncio.Event()
+
+    async def queries(
+        self,
+        level: QueryLevel | None = None,
+        query: Any = None,
+        query_res: QueryResult | None = None,
+        report: QueryReport | None = None,
+    ) -> AsyncGenerator[QueryResult, None]:
+        whole = await self.query(level, query, query_res, report)
+        for number, part in enumerate(whole.level_sub_queries(QueryLevel.STUDY)):
+            self.order.append(f"found {number}")
+            if number:
+                self.second.set()
+            yield part
+
+    async def fetch(self, query_res: QueryResult, *args: Any, **kwargs: Any) -> None:
+        if self.features.at_once == 0:
+            await self.second.wait()
+        self.order.append("fetched")
+        await super().fetch(query_res, *args, **kwargs)
+
+
+async def test_the_next_is_looked_for_while_one_moves() -> None:
+    source, dest = Slow([*study(1), *study(2)], at_once=0), MemoryStore()
+    await sync(source, dest)
+    assert uids(dest) == uids(source)
+    assert source.order == ["found 0", "found 1", "fetched", "fetched"]
+
+
+async def test_a_source_with_few_associations_is_asked_first() -> None:
+    source, dest = Slow([*study(1), *study(2)], at_once=2), MemoryStore()
+    await sync(source, dest)
+    assert source.order == ["found 0", "found 1", "fetched", "fetched"]
+    assert uids(dest) == uids(source)
+
+
+async def test_stopped_in_the_middle() -> None:
+    class Stuck(MemoryStore):
+        async def fetch(self, *args: Any, **kwargs: Any) -> None:
+            started.set()
+            await asyncio.Event().wait()
+
+    started = asyncio.Event()
+    report = TransferReport()
+    task = asyncio.ensure_future(sync(Stuck(study(1)), MemoryStore(), report=report))
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (report.interrupted, report.exit_code, report.adds_up()) == (True, 130, True)
+
+
+async def test_a_chunk_says_what_it_is() -> None:
+    store = MemoryStore(study(1))
+    chunks = [chunk async for chunk in store.gen_chunks()]
+    assert [type(chunk) for chunk in chunks] == [MemoryChunk]
