@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
 
 from dcm.errors import UsageError
 from dcm.text import safe_text
 
-__all__ = ["USUAL", "keyword_of_tag", "parse_tag", "resolve_keyword"]
+__all__ = ["USUAL", "USUAL_KEYWORDS", "keyword_of", "nearest_keyword", "parse_tag", "resolve_keyword"]
 
 _TAG = re.compile(r"\(\s*([0-9a-f]{4})\s*,\s*([0-9a-f]{4})\s*\)|([0-9a-f]{4}),?([0-9a-f]{4})", re.IGNORECASE)
 
@@ -33,6 +33,42 @@ USUAL = {
     "StudyID": (0x00200010, "SH"),
     "StudyInstanceUID": (0x0020000D, "UI"),
     "StudyTime": (0x00080030, "TM"),
+}
+
+
+# What every query asks for: naming it must not import pydicom's dictionary.
+USUAL_KEYWORDS = {
+    0x00080005: "SpecificCharacterSet",
+    0x00080016: "SOPClassUID",
+    0x00080018: "SOPInstanceUID",
+    0x00080020: "StudyDate",
+    0x00080021: "SeriesDate",
+    0x00080030: "StudyTime",
+    0x00080031: "SeriesTime",
+    0x00080050: "AccessionNumber",
+    0x00080052: "QueryRetrieveLevel",
+    0x00080060: "Modality",
+    0x00080061: "ModalitiesInStudy",
+    0x00081030: "StudyDescription",
+    0x0008103E: "SeriesDescription",
+    0x00083002: "AvailableTransferSyntaxUID",
+    0x00100010: "PatientName",
+    0x00100020: "PatientID",
+    0x00100030: "PatientBirthDate",
+    0x00100040: "PatientSex",
+    0x00180015: "BodyPartExamined",
+    0x00181030: "ProtocolName",
+    0x0020000D: "StudyInstanceUID",
+    0x0020000E: "SeriesInstanceUID",
+    0x00200010: "StudyID",
+    0x00200011: "SeriesNumber",
+    0x00200013: "InstanceNumber",
+    0x00201200: "NumberOfPatientRelatedStudies",
+    0x00201202: "NumberOfPatientRelatedSeries",
+    0x00201204: "NumberOfPatientRelatedInstances",
+    0x00201206: "NumberOfStudyRelatedSeries",
+    0x00201208: "NumberOfStudyRelatedInstances",
+    0x00201209: "NumberOfSeriesRelatedInstances",
 }
 
 
@@ -69,24 +105,38 @@ def resolve_keyword(key: str) -> tuple[int, str]:
     if tag is None and key:  # some retired attributes have an empty keyword
         tag = keyword_dict.get(key)
     if tag is None:
-        raise UsageError(f"there is no attribute '{safe_text(key, 100)}'", hint=_nearest(key, keyword_dict))
+        near = nearest_keyword(key)
+        hint = f"did you mean {near}?" if near else "attributes are called by their keywords, PatientID say"
+        raise UsageError(f"there is no attribute '{safe_text(key, 100)}'", hint=hint)
     try:
         return tag, str(dictionary_VR(tag))
     except KeyError:
         return tag, ""
 
 
-def keyword_of_tag(tag: int) -> str:
-    """The keyword of a tag, or ``(gggg,eeee)`` where it has none: private, or not in the dictionary."""
-    from pydicom.datadict import keyword_for_tag
+@functools.lru_cache(maxsize=4096)
+def keyword_of(tag: int) -> str:
+    """The keyword of an attribute, or ``(gggg,eeee)`` where it has none."""
+    usual = USUAL_KEYWORDS.get(tag)
+    if usual is not None:
+        return usual
+    from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
-    return keyword_for_tag(tag) or f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
+    keyword = keyword_for_tag(tag)
+    if keyword and tag_for_keyword(keyword) == tag:  # not so for repeating groups
+        return keyword
+    return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
 
 
-def _nearest(key: str, keywords: Iterable[str]) -> str:
-    """Which keyword was probably meant; nobody types a wrong first letter as often as a wrong case."""
+def nearest_keyword(key: str) -> str:
+    """The keyword that was probably meant, '' if none is near.
+
+    Nobody types a wrong first letter as often as a wrong case, so the case does not count.
+    """
     import difflib
 
-    folded = {keyword.casefold(): keyword for keyword in keywords if keyword}
+    from pydicom.datadict import keyword_dict
+
+    folded = {keyword.casefold(): keyword for keyword in keyword_dict if keyword}
     match = difflib.get_close_matches(key.casefold(), folded, n=1)
-    return f"did you mean {folded[match[0]]}?" if match else "attributes are called by their keywords, PatientID say"
+    return folded[match[0]] if match else ""

@@ -25,13 +25,13 @@ compares before it writes.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
 
-from dcm.errors import TemplateError
+from dcm.errors import TemplateError, UsageError
+from dcm.keywords import resolve_keyword
 from dcm.text import UNSAFE_CHARS, safe_text
 
 __all__ = ["DEFAULT_TEMPLATE", "PathTemplate"]
@@ -58,7 +58,6 @@ _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$",
 
 _TOKEN_RE = re.compile(r"\{\{|\}\}|\{(?P<field>[^{}]*)\}|(?P<text>[^{}]+)|(?P<stray>[{}])")
 _ATTRIBUTE_RE = re.compile(r"(?P<key>[^\[\]]*?)(?:\[\s*(?P<index>-?[0-9]{1,4})\s*\])?")
-_TAG_RE = re.compile(r"\(\s*([0-9a-f]{4})\s*,\s*([0-9a-f]{4})\s*\)|([0-9a-f]{4}),?([0-9a-f]{4})", re.IGNORECASE)
 _FORMAT_RE = re.compile(r"(?P<integer>(?:0[1-9][0-9]?)?)d|\.(?P<length>[1-9][0-9]{0,2})")
 _INTEGER_RE = re.compile(r"[+-]?[0-9]{1,18}")
 
@@ -227,28 +226,6 @@ def _safe_name(name: str, limit: int, tail: str = "") -> str:
 
 # -- the grammar
 
-# What paths are mostly made of, so that reading a usual template does not import pydicom and its whole dictionary.
-USUAL = {
-    "AccessionNumber": (0x00080050, "SH"),
-    "InstanceNumber": (0x00200013, "IS"),
-    "Modality": (0x00080060, "CS"),
-    "PatientBirthDate": (0x00100030, "DA"),
-    "PatientID": (0x00100020, "LO"),
-    "PatientName": (0x00100010, "PN"),
-    "ProtocolName": (0x00181030, "LO"),
-    "SOPClassUID": (0x00080016, "UI"),
-    "SOPInstanceUID": (0x00080018, "UI"),
-    "SeriesDate": (0x00080021, "DA"),
-    "SeriesDescription": (0x0008103E, "LO"),
-    "SeriesInstanceUID": (0x0020000E, "UI"),
-    "SeriesNumber": (0x00200011, "IS"),
-    "StudyDate": (0x00080020, "DA"),
-    "StudyDescription": (0x00081030, "LO"),
-    "StudyID": (0x00200010, "SH"),
-    "StudyInstanceUID": (0x0020000D, "UI"),
-    "StudyTime": (0x00080030, "TM"),
-}
-
 
 def _parse(text: str) -> Iterator[_Component]:
     component: list[str | _Field] = []
@@ -331,23 +308,12 @@ def _choice(text: str, choice: str) -> _Choice:
 
 def _attribute(text: str, key: str) -> tuple[int, str]:
     """The tag and the VR (``''`` if unknown) of a keyword or a tag."""
-    if key in USUAL:
-        return USUAL[key]
-    from pydicom.datadict import dictionary_VR, keyword_dict
-
-    tag_match = _TAG_RE.fullmatch(key)
-    tag = int("".join(filter(None, tag_match.groups())), 16) if tag_match else keyword_dict.get(key)
-    if tag is None or not key:  # some retired attributes have an empty keyword
-        # Nobody types a wrong first letter as often as a wrong case.
-        folded = {keyword.casefold(): keyword for keyword in keyword_dict}
-        near = difflib.get_close_matches(key.casefold(), folded, 1)
-        raise _error(text, f"unknown keyword {key!r}", f"did you mean {folded[near[0]]}?" if near else "")
+    try:
+        tag, vr = resolve_keyword(key)
+    except UsageError as exc:
+        raise _error(text, f"unknown keyword {key!r}", exc.hint) from None
     if tag >> 16 in (0x0000, 0x0002):
         raise _error(text, f"{key} is not in the data set", "take an attribute of a group from 0008 on")
-    try:
-        vr = str(dictionary_VR(tag))
-    except KeyError:  # private, or newer than the dictionary
-        return tag, ""
     if vr in _NO_TEXT_VRS or "OW" in vr:
         raise _error(text, f"{key} holds no text")
     return tag, vr

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import dcm.template
 from dcm.errors import TemplateError
-from dcm.template import DEFAULT_TEMPLATE, USUAL, PathTemplate
+from dcm.keywords import USUAL
+from dcm.template import DEFAULT_TEMPLATE, PathTemplate
 
 VALUES = {
     0x00080008: "ORIGINAL\\PRIMARY\\AXIAL",
@@ -232,7 +233,7 @@ def test_a_cut_spares_an_extension() -> None:
         ("{PatinetID}", r"unknown keyword 'PatinetID'; did you mean PatientID\?"),
         ("{patientid}", r"did you mean PatientID\?"),
         ("{d.StudyInstanceUid}", r"did you mean StudyInstanceUID\?"),
-        ("{xyzzyqwx}", r"unknown keyword 'xyzzyqwx'$"),
+        ("{xyzzyqwx}", r"unknown keyword 'xyzzyqwx'; attributes are called by their keywords"),
         ("", "empty name"),
         ("/{PatientID}", "empty name"),
         ("{PatientID}/", "empty name"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from dcm import keywords
 from dcm.cli._values import check_value
-from dcm.errors import QueryError
+from dcm.errors import QueryError, UsageError
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
@@ -17,13 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = ["add_key", "is_unlimited", "parse_query", "parse_usual", "resolve_keyword"]
 
-_TAG = re.compile(r"\(?(?P<group>[0-9A-Fa-f]{4}),?(?P<element>[0-9A-Fa-f]{4})\)?")
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _QUERY_RETRIEVE_LEVEL = 0x00080052
 
 
 def resolve_keyword(key: str) -> tuple[int, str]:
-    """The tag and the VR of what the user calls an attribute.
+    """The tag and the VR of what the user calls an attribute, and can be queried.
 
     Parameters
     ----------
@@ -35,21 +34,15 @@ def resolve_keyword(key: str) -> tuple[int, str]:
     QueryError
         There is no such attribute; the hint is the nearest keyword.
     """
-    from pydicom.datadict import dictionary_VR, keyword_dict
-
-    match = _TAG.fullmatch(key)
-    if match is None:
-        tag = keyword_dict.get(key) if key else None
-        if tag is None:
-            raise QueryError(f"there is no attribute '{safe_text(key)}'", hint=_nearest(key, keyword_dict))
-        return tag, dictionary_VR(tag)
-    tag = int(match["group"] + match["element"], 16)
-    if match["group"][3] in "13579bdfBDF":
-        raise QueryError(f"{key} is a private attribute: its VR is not known")
     try:
-        return tag, dictionary_VR(tag)
-    except KeyError:
-        raise QueryError(f"there is no attribute {key} in the dictionary (PS3.6)") from None
+        tag, vr = keywords.resolve_keyword(key)
+    except UsageError as exc:
+        raise QueryError(exc.message, hint=exc.hint) from None
+    if tag >> 16 & 1:
+        raise QueryError(f"{key} is a private attribute: its VR is not known")
+    if not vr:
+        raise QueryError(f"there is no attribute {key} in the dictionary (PS3.6)")
+    return tag, vr
 
 
 def parse_query(assignments: Iterable[str]) -> Dataset:
@@ -85,7 +78,7 @@ def parse_usual(assignments: Sequence[str]) -> Attributes | None:
         None where something in it is not usual, or wrong: `parse_query` knows what, and says so.
     """
     from dcm.attrs import Attributes
-    from dcm.template import USUAL
+    from dcm.keywords import USUAL
 
     items: dict[int, tuple[int, str, Value]] = {}
     for assignment in assignments:
@@ -130,12 +123,3 @@ def is_unlimited(query: Dataset) -> bool:
     return not any(
         element.tag not in beside and not element.is_empty and str(element.value).strip("*") for element in query
     )
-
-
-def _nearest(key: str, keywords: Iterable[str]) -> str:
-    """Which keyword was probably meant; a wrong case is no great mistake."""
-    import difflib
-
-    folded = {keyword.casefold(): keyword for keyword in keywords if keyword}
-    match = difflib.get_close_matches(key.casefold(), folded, n=1)
-    return f"did you mean {folded[match[0]]}?" if match else "attributes are called by their keywords, PatientID say"

@@ -10,7 +10,7 @@ from dcm.errors import InvalidDicomError, UsageError
 from dcm.filt._elements import decoded
 from dcm.filt._paths import ElementPath, parse_items, parse_path
 from dcm.filt._values import Plain, checked_values
-from dcm.keywords import keyword_of_tag
+from dcm.keywords import keyword_of
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _item(changes: tuple[Change, ...], root: Dataset) -> Dataset:
     for change in changes:
         element = change._element(item, root, False)
         if element is None:
-            raise InvalidDicomError(f"the VR of {keyword_of_tag(change.path.tag)} is not known")
+            raise InvalidDicomError(f"the VR of {keyword_of(change.path.tag)} is not known")
         item[change.path.tag] = element
     return item
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from dcm.attrs import Attributes
 from dcm.errors import DcmError, InvalidDicomError, UndecidedError
 from dcm.filt._elements import own_copy
-from dcm.keywords import keyword_of_tag, resolve_keyword
+from dcm.keywords import keyword_of, resolve_keyword
 from dcm.lazyset import AllSet, LazySet
 from dcm.levels import QueryLevel
 
@@ -230,5 +230,5 @@ def require(record: Attributes, tags: Iterable[int], name: str) -> None:
     """
     missing = sorted(tag for tag in tags if record.get(tag) is None)
     if missing:
-        listed = ", ".join(map(keyword_of_tag, missing[:5]))
+        listed = ", ".join(map(keyword_of, missing[:5]))
         raise UndecidedError(f"{name} depends on {listed}, which the query result does not have")

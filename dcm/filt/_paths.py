@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from dcm.errors import UsageError
-from dcm.keywords import keyword_of_tag, resolve_keyword
+from dcm.keywords import keyword_of, resolve_keyword
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class ElementPath(NamedTuple):
         return found
 
     def __str__(self) -> str:
-        steps = [f"{keyword_of_tag(s.tag)}[{'*' if s.number is None else s.number}]" for s in self.steps]
-        return ".".join([*steps, keyword_of_tag(self.tag)])
+        steps = [f"{keyword_of(s.tag)}[{'*' if s.number is None else s.number}]" for s in self.steps]
+        return ".".join([*steps, keyword_of(self.tag)])
 
 
 PathLike: TypeAlias = "str | int | ElementPath"

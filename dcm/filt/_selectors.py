@@ -13,7 +13,7 @@ from dcm.filt._compare import check_pattern, keys_of, texts_of, wanted_key
 from dcm.filt._elements import record_of
 from dcm.filt._filter import Filter
 from dcm.filt._paths import ElementPath, parse_path
-from dcm.keywords import keyword_of_tag
+from dcm.keywords import keyword_of
 from dcm.lazyset import LazySet
 from dcm.text import safe_text
 
@@ -215,7 +215,7 @@ def make_reject_filter(selector: Selector, *, name: str = "") -> Filter:
         selected = selector.decide(record)
         if selected is None:
             missing = sorted(tag for tag in selector.elems if record.get(tag) is None)
-            listed = ", ".join(map(keyword_of_tag, missing))
+            listed = ", ".join(map(keyword_of, missing))
             raise UndecidedError(f"{name} depends on {listed}, which the query result does not have")
         return None if selected else record
 

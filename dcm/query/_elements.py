@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from dcm.attrs import Attributes, Value
 from dcm.errors import QueryError
+from dcm.keywords import keyword_of
 from dcm.levels import QueryLevel
 from dcm.text import safe_text
 
@@ -122,56 +123,6 @@ def kept_of(data_set: Dataset) -> Attributes:
     return record.without(
         {tag for tag, value in record.items() if isinstance(value, bytes) and len(value) > _MAX_BYTES}
     )
-
-
-# What every query asks for: naming it must not import pydicom's dictionary.
-USUAL_KEYWORDS = {
-    0x00080005: "SpecificCharacterSet",
-    0x00080016: "SOPClassUID",
-    0x00080018: "SOPInstanceUID",
-    0x00080020: "StudyDate",
-    0x00080021: "SeriesDate",
-    0x00080030: "StudyTime",
-    0x00080031: "SeriesTime",
-    0x00080050: "AccessionNumber",
-    0x00080052: "QueryRetrieveLevel",
-    0x00080060: "Modality",
-    0x00080061: "ModalitiesInStudy",
-    0x00081030: "StudyDescription",
-    0x0008103E: "SeriesDescription",
-    0x00083002: "AvailableTransferSyntaxUID",
-    0x00100010: "PatientName",
-    0x00100020: "PatientID",
-    0x00100030: "PatientBirthDate",
-    0x00100040: "PatientSex",
-    0x00180015: "BodyPartExamined",
-    0x00181030: "ProtocolName",
-    0x0020000D: "StudyInstanceUID",
-    0x0020000E: "SeriesInstanceUID",
-    0x00200010: "StudyID",
-    0x00200011: "SeriesNumber",
-    0x00200013: "InstanceNumber",
-    0x00201200: "NumberOfPatientRelatedStudies",
-    0x00201202: "NumberOfPatientRelatedSeries",
-    0x00201204: "NumberOfPatientRelatedInstances",
-    0x00201206: "NumberOfStudyRelatedSeries",
-    0x00201208: "NumberOfStudyRelatedInstances",
-    0x00201209: "NumberOfSeriesRelatedInstances",
-}
-
-
-@functools.lru_cache(maxsize=4096)
-def keyword_of(tag: int) -> str:
-    """The keyword of an attribute, or ``(gggg,eeee)`` where it has none."""
-    usual = USUAL_KEYWORDS.get(tag)
-    if usual is not None:
-        return usual
-    from pydicom.datadict import keyword_for_tag, tag_for_keyword
-
-    keyword = keyword_for_tag(tag)
-    if keyword and tag_for_keyword(keyword) == tag:  # not so for repeating groups
-        return keyword
-    return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
 
 
 def tag_of(keyword: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydicom.datadict import keyword_for_tag
 
-from dcm.query._elements import USUAL_KEYWORDS, keyword_of
+from dcm.keywords import USUAL_KEYWORDS, keyword_of
 from dcm.query._keys import RETURN_KEYS
 
 
