@@ -35,28 +35,32 @@ def opened(path: str | os.PathLike[str], mark: FileMark) -> Iterator[int]:
     StoreError
         It cannot be read, or is not what it was: at the beginning, or in the end of a block that raises nothing.
     """
+    name = os.fspath(path)
     try:
         # A named pipe that has the name now must not stop us.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        try:
-            if FileMark.of(os.fstat(fd)) != mark:
-                raise StoreError(f"{os.fspath(path)} has changed since it was looked at")
-            yield fd
-            if FileMark.of(os.fstat(fd)) != mark:
-                raise StoreError(f"{os.fspath(path)} changed while it was read")
-        finally:
-            os.close(fd)
     except OSError as exc:
-        raise unreadable(os.fspath(path), exc) from exc
+        raise unreadable(name, exc) from exc
+    try:
+        if FileMark.of(os.fstat(fd)) != mark:
+            raise StoreError(f"{name} has changed since it was looked at")
+        yield fd
+        if FileMark.of(os.fstat(fd)) != mark:
+            raise StoreError(f"{name} changed while it was read")
+    finally:
+        os.close(fd)
 
 
 def reader(path: str | os.PathLike[str], fd: int) -> Callable[[int, int], bytes]:
     """Give ``read(position, n)`` for an open file, which reads all that is asked for or raises StoreError."""
 
     def read(pos: int, n: int) -> bytes:
-        data = os.pread(fd, n, pos)
-        while len(data) < n and (more := os.pread(fd, n - len(data), pos + len(data))):
-            data += more
+        try:
+            data = os.pread(fd, n, pos)
+            while len(data) < n and (more := os.pread(fd, n - len(data), pos + len(data))):
+                data += more
+        except OSError as exc:
+            raise unreadable(os.fspath(path), exc) from exc
         if len(data) < n:
             raise StoreError(f"{os.fspath(path)} is shorter than it was")
         return data

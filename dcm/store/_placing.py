@@ -18,13 +18,13 @@ from dcm.report import Outcome
 from dcm.store._tree import is_link, unsafe_path
 from dcm.text import safe_text
 
-__all__ = ["Placing", "Stored"]
+__all__ = ["Found", "Placing", "Stored"]
 
 _CHUNK = 1 << 20
 _MARK_DIGITS = (16, 24)  # of the hash in a name; the longer one only if somebody took the shorter
 
 
-class _Found(enum.Enum):
+class Found(enum.Enum):
     """What has the name already."""
 
     SAME = "this data set"
@@ -34,9 +34,9 @@ class _Found(enum.Enum):
 
 
 _REASONS = {
-    _Found.OTHER_BYTES: "other bytes under this UID are there already, both are kept",
-    _Found.OTHER_INSTANCE: "another instance has the name, both are kept",
-    _Found.NOT_DICOM: "a file that is not DICOM has the name, both are kept",
+    Found.OTHER_BYTES: "other bytes under this UID are there already, both are kept",
+    Found.OTHER_INSTANCE: "another instance has the name, both are kept",
+    Found.NOT_DICOM: "a file that is not DICOM has the name, both are kept",
 }
 
 
@@ -106,26 +106,26 @@ class Placing:
             if not self._taken(name) and self._publish(name):
                 return self._stored(name, Outcome.SENT)
             found = self._look(name)
-            if found is _Found.SAME:
+            if found is Found.SAME:
                 return self._stored(name, Outcome.PRESENT)
-            if self._force and found is not _Found.OTHER_INSTANCE:
-                self._file().publish(self._dir_fd, name, replace=True, sync=self._sync)
+            if self._force and found is not Found.OTHER_INSTANCE:
+                self._replace(name)
                 return self._stored(name, Outcome.SENT, f"replaced {found.value}")
             return self._place_beside(name, extension, found)
         finally:
             if self._temp is not None:
                 self._temp.discard()
 
-    def _place_beside(self, name: str, extension: str, found: _Found) -> Stored:
+    def _place_beside(self, name: str, extension: str, found: Found) -> Stored:
         """Keep both. The mark is made of the content: a second run finds what the first one wrote."""
         stem = name[: len(name) - len(extension)] if extension else name
         digest = self._digest()
-        conflict = found is _Found.OTHER_BYTES
+        conflict = found is Found.OTHER_BYTES
         for digits in _MARK_DIGITS:
             marked = f"{stem}~{digest[:digits]}{extension}"
             if not self._taken(marked) and self._publish(marked):
                 return self._stored(marked, Outcome.CONFLICT if conflict else Outcome.SENT, _REASONS[found])
-            if self._look(marked) is _Found.SAME:
+            if self._look(marked) is Found.SAME:
                 # The disagreement is still there, and still to be told; a mere quarrel over a name is settled.
                 return self._stored(marked, Outcome.CONFLICT if conflict else Outcome.PRESENT, _REASONS[found])
         raise StoreError(
@@ -140,7 +140,12 @@ class Placing:
             return False
         return True
 
+    def _replace(self, name: str) -> None:
+        """Take the name from the file that has it."""
+        self._file().publish(self._dir_fd, name, replace=True, sync=self._sync)
+
     def _publish(self, name: str) -> bool:
+        """Take the name; False where something has it."""
         try:
             self._file().publish(self._dir_fd, name, sync=self._sync)
         except FileExistsError:
@@ -167,6 +172,7 @@ class Placing:
         return self._temp
 
     def _written(self) -> TempFile:
+        """A file with all of the instance, that has no name yet."""
         temp = TempFile.create(self._dir_fd)
         try:
             chunks = self._instance.chunks(_CHUNK)
@@ -178,7 +184,7 @@ class Placing:
             raise
         return temp
 
-    def _look(self, name: str) -> _Found:
+    def _look(self, name: str) -> Found:
         """Find out what has the name."""
         try:
             # O_NONBLOCK: a named pipe would wait for somebody to write into it.
@@ -194,7 +200,7 @@ class Placing:
             try:
                 header = peek_file(fd)
             except InvalidDicomError:
-                return _Found.NOT_DICOM
+                return Found.NOT_DICOM
             except StoreError as exc:
                 # It names a descriptor; the caller knows the path.
                 raise (exc.__cause__ if isinstance(exc.__cause__, OSError) else exc) from None
@@ -203,9 +209,9 @@ class Placing:
                 and status.st_size - header.data_offset == self._instance.size
                 and self._same_bytes(fd, header.data_offset)
             ):
-                return _Found.SAME
+                return Found.SAME
             same_uid = header.sop_instance_uid == self._instance.sop_instance_uid
-            return _Found.OTHER_BYTES if same_uid else _Found.OTHER_INSTANCE
+            return Found.OTHER_BYTES if same_uid else Found.OTHER_INSTANCE
         finally:
             os.close(fd)
 

@@ -36,6 +36,8 @@ _REASONS = {
     errno.ENOTDIR: "a file has the name of a directory",
     errno.EISDIR: "a directory has the name of the file",
     errno.ENOENT: "the directory has vanished",
+    errno.EXDEV: "on another file system",
+    errno.EMLINK: "too many links to the file",
 }
 _HINTS = {
     errno.ENOSPC: "make room and run it again: what is there already is not sent twice",

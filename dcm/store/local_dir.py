@@ -1,13 +1,17 @@
-"""A directory: the place where most transfers end.
+"""A directory of DICOM files: the place where most transfers end, and many begin.
 
 Every instance becomes a file of its own, whose path a template makes of its attributes (`dcm.template`). A file appears
 complete or not at all, never outside the root, never through a symbolic link below it, and never in place of another
 one with other bytes unless that is asked for.
+
+What is in it is known to an index (`dcm.store.index`), so that a directory answers queries as an archive does; how it
+gives its instances away is in `dcm.store._source`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 from collections.abc import AsyncIterator
@@ -20,8 +24,10 @@ from dcm.errors import UsageError
 from dcm.instance import Instance
 from dcm.peek import QUERY_TAGS, Header, peek, peek_file
 from dcm.report import TransferReport
-from dcm.store._placing import Placing, Stored
+from dcm.store._methods import METHODS, placing_for, why_not
+from dcm.store._placing import Stored
 from dcm.store._queue import StoreQueue
+from dcm.store._source import DirSource
 from dcm.store._tree import Tree, store_error
 from dcm.store.base import DataSink, Features, TransferMethod
 from dcm.template import DEFAULT_TEMPLATE, PathTemplate
@@ -33,7 +39,7 @@ _SOP_INSTANCE_UID = 0x00080018
 _EXTENSION_RE = re.compile(r"[A-Za-z0-9_-]{0,12}")
 
 
-class LocalDir:
+class LocalDir(DirSource):
     """A directory of DICOM files on a file system, on Linux or another POSIX system.
 
     Parameters
@@ -43,7 +49,9 @@ class LocalDir:
     recurse : bool, optional
         As a source: whether files in subdirectories belong to it.
     file_ext : str, optional
-        The extension of its files, with or without a dot; ``''`` for none (as a source: any file).
+        The extension of its files, with or without a dot. As a destination: what their names end with, ``''`` for
+        nothing. As a source: only files whose names end so, in upper or lower case, are looked at, ``''`` for all of
+        them; what is DICOM is then told by content.
     max_chunk : int, optional
         As a source: how many files make one chunk.
     out_fmt : str or PathTemplate, optional
@@ -55,6 +63,9 @@ class LocalDir:
         Make the root where it is missing.
     sync : bool, optional
         Return from :meth:`store` only when the file is on stable storage (fsync).
+    index : bool, optional
+        As a source: keep the index of what is in it in the user's cache directory, so that the next time only files
+        that have changed are read. False: read all of them, each time.
 
     Raises
     ------
@@ -64,7 +75,7 @@ class LocalDir:
         Another argument cannot be used.
     """
 
-    features = Features()
+    features = Features(METHODS, readable=True, queryable=True)
 
     def __init__(
         self,
@@ -77,7 +88,9 @@ class LocalDir:
         make_missing: bool = True,
         *,
         sync: bool = False,
+        index: bool = True,
     ) -> None:
+        super().__init__()
         self.path = Path(path)
         self.recurse = recurse
         self.file_ext = file_ext.removeprefix(".")
@@ -86,6 +99,7 @@ class LocalDir:
         self.force_overwrite = force_overwrite
         self.make_missing = make_missing
         self.sync = sync
+        self.index = index
         if not os.fspath(path) or "\0" in os.fspath(path):
             raise UsageError(f"no path of a directory: {safe_text(path)!r}")
         if not _EXTENSION_RE.fullmatch(self.file_ext):
@@ -96,6 +110,8 @@ class LocalDir:
         # By the template and not by the name: a value that happens to end with ".dcm" must not make two names one.
         self._ends_with_extension = self.out_fmt.literal_end.lower().endswith(self._extension.lower())
         self._tree = Tree(self.path, make_missing=make_missing, sync=sync)
+        # What is moved must be safe before its source goes: new directories are synced, too.
+        self._safe_tree = self._tree if sync else Tree(self.path, make_missing=make_missing, sync=True)
         self._root = os.fspath(self._tree.path).rstrip("/")
 
     @classmethod
@@ -132,8 +148,10 @@ class LocalDir:
         return str(self.path)
 
     def close(self) -> None:
-        """Let go of the open root directory; the next use opens it again."""
+        """Let go of the open root directory and of the index; the next use opens them again."""
         self._tree.close()
+        self._safe_tree.close()
+        super().close()
 
     # -- blocking calls, for worker threads
 
@@ -173,7 +191,7 @@ class LocalDir:
         """
         return self._tree.path.joinpath(*self._parts(instance))
 
-    def store(self, instance: Instance) -> Stored:
+    def store(self, instance: Instance, method: TransferMethod = TransferMethod.PROXY) -> Stored:
         """Write an instance, unless it is there already. May be called from several threads at once.
 
         An instance that lies complete in a `TempFile` on the same device only gets its name.
@@ -182,6 +200,10 @@ class LocalDir:
         ----------
         instance : Instance
             It stays the caller's, who closes it.
+        method : TransferMethod
+            How an instance that is a file gets here. A copy is the whole file, with its own preamble and file meta
+            information. A symbolic link is absolute. A file that is moved loses its old name when the new one is safe,
+            and also where the same data set is here already (as with ``rsync --remove-source-files``).
 
         Returns
         -------
@@ -201,18 +223,21 @@ class LocalDir:
         *directories, name = self._parts(instance)
         try:
             try:
-                return self._place(instance, directories, name)
+                return self._place(instance, directories, name, method)
             except FileNotFoundError:
                 # Another thread has made the directory, failed, and removed it from under us.
-                return self._place(instance, directories, name)
+                return self._place(instance, directories, name, method)
         except OSError as exc:
             raise store_error(exc, "/".join([self._root, *directories, name])) from exc
 
-    def _place(self, instance: Instance, directories: list[str], name: str) -> Stored:
-        with self._tree.directory(directories) as dir_fd:
+    def _place(self, instance: Instance, directories: list[str], name: str, method: TransferMethod) -> Stored:
+        tree = self._safe_tree if method is TransferMethod.MOVE else self._tree
+        with tree.directory(directories) as dir_fd:
             where = "/".join([self._root, *directories])
-            placing = Placing(instance, dir_fd, where, force=self.force_overwrite, sync=self.sync)
-            return placing.place(name, self._extension)
+            kind = placing_for(method, instance)
+            return kind(instance, dir_fd, where, force=self.force_overwrite, sync=self.sync).place(
+                name, self._extension
+            )
 
     def _parts(self, instance: Instance) -> list[str]:
         text = self._header(instance).text
@@ -245,7 +270,27 @@ class LocalDir:
 
     def why_not(self, method: TransferMethod, source: DataSink) -> str:
         """Say why instances of a source cannot get here in some way, '' where they can."""
-        return "" if method is TransferMethod.PROXY else f"{method.value} into a directory is not possible"
+        if method is TransferMethod.PROXY:
+            return ""
+        if method not in METHODS:
+            return f"{self.path} is a directory: nothing gets there by {method.value}"
+        if not isinstance(source, LocalDir):
+            return f"{source} is no directory: it has no files that could get to {self.path} by {method.value}"
+        return why_not(method, source.path, self.path)
+
+    def check_source(self) -> None:
+        """Find out whether anything can be read here at all, before anything moves.
+
+        Raises
+        ------
+        UsageError
+            It does not exist, is no directory, or may not be read.
+        """
+        try:
+            with os.scandir(self.path):
+                pass
+        except OSError as exc:
+            raise UsageError(f"cannot read {safe_text(self.path)}: {exc.strerror}") from exc
 
     # -- from the event loop
 
@@ -265,6 +310,8 @@ class LocalDir:
             Learns what became of each instance.
         dest : str, optional
             The name of this destination in the report.
+        method : TransferMethod
+            How instances that are files get here; see `store`.
 
         Yields
         ------
@@ -281,7 +328,7 @@ class LocalDir:
         own = report or TransferReport()
         async with Bridge() as bridge:
             await bridge.run(self.check)
-            async with StoreQueue(self.store, bridge, own, dest) as queue:
+            async with StoreQueue(functools.partial(self.store, method=method), bridge, own, dest) as queue:
                 yield queue
         if report is None:
             own.finish()

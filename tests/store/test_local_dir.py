@@ -26,7 +26,8 @@ from dcm.errors import StoreError, TemplateError, UsageError
 from dcm.instance import Instance
 from dcm.report import Outcome
 from dcm.store._tree import reason_of
-from dcm.store.base import DataSink, TransferMethod
+from dcm.store._source import LocalChunk
+from dcm.store.base import DataRepo, TransferMethod
 from dcm.store.local_dir import LocalDir
 from dcm.template import DEFAULT_TEMPLATE, PathTemplate
 from tests.store.instances import data_set_of, encode, files, make, make_in_temp, write_file
@@ -545,11 +546,11 @@ def test_arguments_that_make_no_sense() -> None:
         LocalDir("out", max_chunk=0)
 
 
-def test_it_is_a_sink() -> None:
-    sink: DataSink = LocalDir("out")
+def test_it_is_a_repo() -> None:
+    sink: DataRepo[LocalChunk] = LocalDir("out")
     assert sink.features.supports(TransferMethod.PROXY)
     assert not sink.features.supports(TransferMethod.REMOTE_COPY)
-    assert not sink.features.queryable
+    assert sink.features.queryable
     assert repr(sink) == f"LocalDir('out', out_fmt={DEFAULT_TEMPLATE!r})"
 
 

@@ -1,0 +1,294 @@
+"""Files on their way into a directory as they are: copied, moved, linked.
+
+The rules for names are those of `dcm.store._placing`: what is there already stays, and whether it is the same is
+decided by the data set, not by preamble and file meta information. Only how a name comes to its file differs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import functools
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from dcm._atomic import TempFile
+from dcm._unchanged import FileMark, opened
+from dcm.errors import StoreError
+from dcm.report import Outcome
+from dcm.store._placing import Found, Placing, Stored
+from dcm.store._tree import reason_of, store_error
+from dcm.store.base import TransferMethod
+
+if TYPE_CHECKING:
+    from dcm.instance import Instance
+
+__all__ = ["METHODS", "placing_for", "why_not"]
+
+_T = TypeVar("_T")
+
+_FICLONE = 0x40049409  # ioctl_ficlone(2): share the blocks until one of the two files is written to
+_FD_LINKS = "/proc/self/fd"
+_CHUNK = 8 << 20
+
+# What is answered where one of the ways to copy is not there for these two files.
+_NO_SUCH_COPY = frozenset(
+    {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM, errno.EBADF}
+)
+# What is answered where a file cannot be linked, though it may well be copied.
+_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+
+
+def placing_for(method: TransferMethod, instance: Instance) -> type[Placing]:
+    """How an instance gets its name; one that has no file of its own is written in any case."""
+    return Placing if instance.mark is None else _PLACINGS.get(method, Placing)
+
+
+class _FilePlacing(Placing):
+    """An instance whose file is copied as it is: whole, with its own preamble and file meta information."""
+
+    def __init__(self, instance: Instance, dir_fd: int, where: str, *, force: bool, sync: bool) -> None:
+        super().__init__(instance, dir_fd, where, force=force, sync=sync)
+        assert instance.path is not None
+        assert instance.mark is not None
+        self._source: Path = instance.path
+        self._mark: FileMark = instance.mark
+
+    def _written(self) -> TempFile:
+        temp = TempFile.create(self._dir_fd)
+        try:
+            with opened(self._source, self._mark) as fd:
+                _copy(fd, temp, self._mark.size)
+        except BaseException:
+            temp.discard()
+            raise
+        return temp
+
+
+class _LinkPlacing(_FilePlacing):
+    """An instance whose file gets one more name."""
+
+    def _publish(self, name: str) -> bool:
+        try:
+            self._name(name)
+        except FileExistsError:
+            return False
+        if self._sync:
+            os.fsync(self._dir_fd)
+        return True
+
+    def _replace(self, name: str) -> None:
+        hidden = f".dcm-{secrets.token_hex(8)}.part"
+        self._name(hidden)
+        try:
+            os.rename(hidden, name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
+        finally:
+            # rename() does nothing where both names are of one file.
+            self._unname(hidden)
+        if self._sync:
+            os.fsync(self._dir_fd)
+
+    def _name(self, name: str) -> None:
+        """Make the name, which nothing has; FileExistsError where something does."""
+        made = False
+        try:
+            with opened(self._source, self._mark) as fd:
+                # The file that was looked at, whatever has its name by now.
+                os.link(f"{_FD_LINKS}/{fd}" if _fd_links_work() else self._source, name, dst_dir_fd=self._dir_fd)
+                made = True
+        except StoreError:
+            if made:
+                self._unname(name)
+            raise
+
+    def _unname(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._dir_fd)
+
+
+class _SymlinkPlacing(_LinkPlacing):
+    """An instance whose file is pointed to, by its absolute path."""
+
+    def _name(self, name: str) -> None:
+        with opened(self._source, self._mark):
+            os.symlink(self._target, name, dir_fd=self._dir_fd)
+
+    def _look(self, name: str) -> Found:
+        with contextlib.suppress(OSError):  # it is no link
+            if os.readlink(name, dir_fd=self._dir_fd) == self._target:
+                return Found.SAME
+        return super()._look(name)
+
+    @property
+    def _target(self) -> str:
+        return str(self._source.resolve())
+
+
+class _MovePlacing(_LinkPlacing):
+    """An instance whose file gets another name, and loses its own when the other is safe.
+
+    Where the file is the same as one that is there already, or is kept beside one with other bytes, its own name goes,
+    too: as with ``rsync --remove-source-files``, what is safe at the destination is not left behind. Directories stay.
+    """
+
+    def __init__(self, instance: Instance, dir_fd: int, where: str, *, force: bool, sync: bool) -> None:
+        super().__init__(instance, dir_fd, where, force=force, sync=sync)
+        # What a symbolic link points to belongs to somebody else: it is copied, and only the link goes.
+        self._may_link = not self._source.is_symlink()
+
+    def place(self, name: str, extension: str) -> Stored:
+        stored = super().place(name, extension)
+        try:
+            self._remove_source(stored.path.name)
+        except (OSError, StoreError) as exc:
+            why = reason_of(exc if isinstance(exc, StoreError) else store_error(exc, self._source, "remove"))
+            outcome = Outcome.WARNED if stored.outcome is Outcome.SENT else stored.outcome
+            return Stored(stored.path, outcome, f"it is there, but the source could not be removed: {why}")
+        return stored
+
+    def _publish(self, name: str) -> bool:
+        return self._in_some_way(_LinkPlacing._publish, _FilePlacing._publish, name)
+
+    def _replace(self, name: str) -> None:
+        self._in_some_way(_LinkPlacing._replace, _FilePlacing._replace, name)
+
+    def _in_some_way(self, link: Callable[..., _T], copy: Callable[..., _T], name: str) -> _T:
+        """Link, or else copy: onto stable storage, since the source goes then."""
+        if self._may_link:
+            try:
+                return link(self, name)
+            except OSError as exc:
+                if exc.errno not in _NO_LINK:
+                    raise
+                self._may_link = False
+        self._sync = True
+        return copy(self, name)
+
+    def _remove_source(self, name: str) -> None:
+        """Take the own name from the file, which is safe under another one."""
+        here = self._source.lstat()
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=self._dir_fd)
+        try:
+            there = os.fstat(fd)
+            if not os.path.samestat(here, there):
+                # It may have been there before us, and not on the disk yet.
+                os.fsync(fd)
+                os.fsync(self._dir_fd)
+            elif there.st_nlink == 1 or self._is_own_name(name):
+                return  # it has been there all the time
+        finally:
+            os.close(fd)
+        with opened(self._source, self._mark):
+            self._source.unlink()
+
+    def _is_own_name(self, name: str) -> bool:
+        same_parent = os.path.samestat(self._source.parent.stat(), os.fstat(self._dir_fd))
+        return same_parent and self._source.name.casefold() == name.casefold()
+
+
+def _copy(fd: int, temp: TempFile, size: int) -> None:
+    """Copy a file into a new one: by sharing its blocks, or else within the kernel, or else through us."""
+    if sys.platform == "linux":
+        with _unless_impossible():
+            fcntl.ioctl(temp.fd, _FICLONE, fd)
+            temp.size = size
+            return
+        with _unless_impossible():
+            while temp.size < size and (n := os.copy_file_range(fd, temp.fd, size - temp.size, temp.size, temp.size)):
+                temp.size += n
+        os.lseek(temp.fd, temp.size, os.SEEK_SET)
+    while temp.size < size and (data := os.pread(fd, min(_CHUNK, size - temp.size), temp.size)):
+        temp.write(data)
+    if temp.size < size:
+        raise StoreError("the file is shorter than it was")
+
+
+@contextlib.contextmanager
+def _unless_impossible() -> Iterator[None]:
+    """Let an error pass that says no more than that there is no such way to copy here."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in _NO_SUCH_COPY:
+            raise
+
+
+@functools.cache
+def _fd_links_work() -> bool:
+    return Path(_FD_LINKS).is_dir()
+
+
+_PLACINGS: dict[TransferMethod, type[Placing]] = {
+    TransferMethod.LOCAL_COPY: _FilePlacing,
+    TransferMethod.MOVE: _MovePlacing,
+    TransferMethod.LINK: _LinkPlacing,
+    TransferMethod.SYMLINK: _SymlinkPlacing,
+}
+METHODS = frozenset(_PLACINGS)
+"""The ways into a directory besides `TransferMethod.PROXY`."""
+
+
+# -- what is known before anything moves -------------------------------------------------------------------------------
+
+
+def why_not(method: TransferMethod, source: Path, dest: Path) -> str:
+    """Say why the files of one directory cannot get into another in some way, '' where they can.
+
+    Parameters
+    ----------
+    method : TransferMethod
+        One of `METHODS`.
+    source, dest : Path
+        The directories; `dest` need not be there yet.
+    """
+    if method is TransferMethod.MOVE and not os.access(source, os.W_OK):
+        return f"files cannot be moved out of {source}: it cannot be written to"
+    return _why_no_link(source, dest) if method is TransferMethod.LINK else ""
+
+
+def _why_no_link(source: Path, dest: Path) -> str:
+    there = dest.absolute()
+    while not there.exists():
+        there = there.parent
+    try:
+        mounts = [_mount_of(place) for place in (source, there)]
+    except OSError as exc:
+        return f"{source} and {dest} cannot be linked: {exc.strerror}"
+    if mounts[0] != mounts[1]:
+        return f"{source} and {dest} are on different file systems: no file can be in both"
+    for place in (source, there):
+        below = _mounts_below(place)
+        if below:
+            return f"{below} in {place} is another file system: what is there cannot be linked"
+    return ""
+
+
+def _mount_of(path: Path) -> tuple[int, str]:
+    """The device of a directory, and the mount: two mounts of one device have no links between them."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        mount = ""
+        with contextlib.suppress(FileNotFoundError):  # no Linux
+            text = Path(f"/proc/self/fdinfo/{fd}").read_text()
+            mount = next((line for line in text.splitlines() if line.startswith("mnt_id")), "")
+        return os.fstat(fd).st_dev, mount
+    finally:
+        os.close(fd)
+
+
+def _mounts_below(path: Path) -> str:
+    """A place below a directory where something else is mounted, '' where there is none or it cannot be known."""
+    root = os.fsencode(path.resolve()).rstrip(b"/") + b"/"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+            # proc_pid_mountinfo(5): the fifth field, with blanks and the like as three octal digits.
+            place = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4])
+            if place.startswith(root):
+                return os.fsdecode(place)
+    return ""

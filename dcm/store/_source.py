@@ -1,0 +1,395 @@
+"""A directory as a source: what is in it, and giving that away. Its index knows what is in which file."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dcm._bridge import Bridge
+from dcm.errors import UsageError
+from dcm.levels import QueryLevel
+from dcm.report import QueryReport, TransferReport
+from dcm.store._files import WHOLE, Read, read_copies
+from dcm.store._giving import Books, give_all, give_each
+from dcm.store._question import Question, parts_of
+from dcm.store.base import DataSink, TransferMethod
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from pydicom import Dataset
+    from pydicom.dataset import FileDataset
+
+    from dcm._atomic import TempFile
+    from dcm.attrs import Attributes
+    from dcm.instance import Instance
+    from dcm.query import QueryResult
+    from dcm.report import Report
+    from dcm.store.index import Index, IndexedFile, ScanResult
+
+__all__ = ["DirSource", "LocalChunk"]
+
+log = logging.getLogger(__name__)
+
+# One job for a thread: crossing over to it costs as much as reading a small file.
+_BATCH = 16
+_BATCH_BYTES = 8 << 20
+
+
+class LocalChunk:
+    """Some files of a directory, as its index knows them.
+
+    Parameters
+    ----------
+    source : DirSource
+        The directory.
+    files : sequence of IndexedFile
+        Which files; all copies of an instance are in one chunk.
+    """
+
+    def __init__(self, source: DirSource, files: Sequence[IndexedFile]) -> None:
+        self.source = source
+        self.files = tuple(files)
+
+    def __repr__(self) -> str:
+        return f"<LocalChunk of {len(self.files)} files in {self.source.path}>"
+
+    async def gen_data(self) -> AsyncGenerator[Instance, None]:
+        """Read them; of files that hold one instance with the same bytes only the first is taken.
+
+        Raises
+        ------
+        PartialError
+            In the end: some could not be read.
+        """
+        own = TransferReport()
+        async with Bridge() as bridge:
+            found = self.source._read_files(bridge, self.files, Books(own, ("",)), keep_errors=False)
+            async with contextlib.aclosing(give_each(found, _as_it_is, own, None)) as instances:
+                async for instance in instances:
+                    yield instance
+
+
+class DirSource:
+    """The half of `dcm.store.local_dir.LocalDir` that gives.
+
+    Its index is brought up to date once, when something is first asked of it; see `refresh`. Everything that blocks is
+    done in worker threads.
+    """
+
+    path: Path
+    recurse: bool
+    file_ext: str
+    max_chunk: int
+    index: bool
+
+    def __init__(self) -> None:
+        self._index: Index | None = None
+        self._fresh = False
+        self._index_lock = threading.Lock()
+
+    @property
+    def _name(self) -> str:
+        """The directory as one gives it on a command line, from wherever that is."""
+        return str(self.path.absolute())
+
+    def close(self) -> None:
+        """Let go of the index; the next use opens it again, and brings it up to date."""
+        with self._index_lock:
+            index, self._index, self._fresh = self._index, None, False
+        if index is not None:
+            index.close()
+
+    # -- the index; these block
+
+    def _opened(self) -> Index:
+        """The index, opened; with the lock held."""
+        from dcm.store.index import Index
+
+        if self._index is None:
+            if not self.path.is_dir():
+                raise UsageError(f"there is no directory {self.path}")
+            settings: dict[str, Any] = {"recurse": self.recurse, "file_ext": self.file_ext}
+            self._index = Index(self.path, **settings) if self.index else Index.in_memory(self.path, **settings)
+        return self._index
+
+    def _refresh(self, report: Report | None, stop: threading.Event, *, again: bool) -> ScanResult | None:
+        with self._index_lock:
+            if self._fresh and not again:
+                return None
+            scanned = self._opened().refresh(report, stop=stop.is_set)
+            self._fresh = not stop.is_set()
+            return scanned
+
+    def _records(self, question: Question) -> list[Attributes]:
+        with self._index_lock:
+            return self._opened().records(question.level, question.keys, question.within)
+
+    def _files_of(self, part: QueryResult) -> list[IndexedFile]:
+        with self._index_lock:
+            return list(self._opened().files(part))
+
+    def _all_files(self) -> list[IndexedFile]:
+        with self._index_lock:
+            return list(self._opened().all_files())
+
+    # -- from the event loop
+
+    async def refresh(self, report: Report | None = None) -> ScanResult:
+        """Bring the index up to date: read the files that are new or have changed.
+
+        Parameters
+        ----------
+        report : Report, optional
+            Learns of files that are no instances, or cannot be read.
+
+        Raises
+        ------
+        UsageError
+            There is no such directory.
+        StoreError
+            It cannot be read.
+        """
+        async with Bridge(threads=1) as bridge:
+            scanned = await self._ready(bridge, report, again=True)
+        assert scanned is not None
+        return scanned
+
+    async def _ready(self, bridge: Bridge, report: Report | None, *, again: bool = False) -> ScanResult | None:
+        stop = threading.Event()
+        try:
+            return await bridge.run(lambda: self._refresh(report, stop, again=again))
+        except asyncio.CancelledError:
+            stop.set()
+            raise
+
+    async def query(
+        self,
+        level: QueryLevel | None = None,
+        query: Dataset | Attributes | None = None,
+        query_res: QueryResult | None = None,
+        report: QueryReport | None = None,
+    ) -> QueryResult:
+        """Find what matches.
+
+        Parameters
+        ----------
+        level : QueryLevel, optional
+            The level of the answer; by default that of the query's keys, else that of `query_res`, else STUDY.
+        query : Dataset or Attributes, optional
+            Matched as PS3.4 section C.2.2.2 says.
+        query_res : QueryResult, optional
+            Refine this: only what it names, and what is above or below that.
+        report : QueryReport, optional
+            Learns of what is left out. Without one, warnings are logged.
+
+        Raises
+        ------
+        QueryError
+            The query makes no sense.
+        UsageError
+            There is no such directory.
+        StoreError
+            It cannot be read.
+        """
+        question = Question(level, query, query_res)
+        own = QueryReport() if report is None else report
+        own.n_queries += 1
+        async with Bridge(threads=1) as bridge:
+            await self._ready(bridge, own)
+            records = await bridge.run(self._records, question)
+            result = await bridge.run(question.answer, records, self._name, own)
+        own.n_succeeded += 1
+        if report is None:
+            for text in own.warnings:
+                log.warning("%s", text)
+        return result
+
+    async def queries(
+        self,
+        level: QueryLevel | None = None,
+        query: Dataset | Attributes | None = None,
+        query_res: QueryResult | None = None,
+        report: QueryReport | None = None,
+    ) -> AsyncGenerator[QueryResult, None]:
+        """Find what matches, part by part: whole studies, of about `max_chunk` instances."""
+        for part in parts_of(await self.query(level, query, query_res, report), self.max_chunk):
+            yield part
+
+    async def retrieve(
+        self, query_res: QueryResult, report: TransferReport | None = None, keep_errors: bool = False
+    ) -> AsyncGenerator[Dataset, None]:
+        """Give the data sets that a query result names."""
+        async with Bridge() as bridge:
+
+            async def prepare(instance: Instance) -> FileDataset:
+                return await bridge.run(lambda: instance.dataset, cost=instance.size)
+
+            data_sets = self._give_each(bridge, query_res, prepare, report, keep_errors)
+            async with contextlib.aclosing(data_sets):
+                async for data_set in data_sets:
+                    yield data_set
+
+    async def instances(
+        self, query_res: QueryResult, report: TransferReport | None = None, keep_errors: bool = False
+    ) -> AsyncGenerator[Instance, None]:
+        """Give what a query result names, not decoded."""
+        async with Bridge() as bridge:
+            instances = self._give_each(bridge, query_res, _as_it_is, report, keep_errors)
+            async with contextlib.aclosing(instances):
+                async for instance in instances:
+                    yield instance
+
+    def _give_each(
+        self,
+        bridge: Bridge,
+        query_res: QueryResult,
+        prepare: Callable[[Instance], Awaitable[Any]],
+        report: TransferReport | None,
+        keep_errors: bool,
+    ) -> AsyncGenerator[Any, None]:
+        own = TransferReport() if report is None else report
+        found = self._give(bridge, query_res, Books(own, ("",)), keep_errors=keep_errors)
+        return give_each(found, prepare, own, report)
+
+    async def fetch(
+        self,
+        query_res: QueryResult,
+        deliver: Callable[[Instance], Awaitable[bool]],
+        report: TransferReport,
+        *,
+        dests: Sequence[str] = ("",),
+        keep_errors: bool = False,
+        new_temp: Callable[[], TempFile] | None = None,
+        method: TransferMethod = TransferMethod.PROXY,
+    ) -> None:
+        """Hand each instance that a query result names to a coroutine, several at a time; see `DataRepo.fetch`.
+
+        A file up to 1 MiB is read whole before, unless it is to be copied, moved or linked. A file that has vanished
+        or changed since it was indexed fails, and the others go on. Of several files with one instance the first by
+        path is taken; others with other bytes are reported, and handed over as well with `keep_errors`.
+        """
+        async with Bridge() as bridge:
+            data = method is TransferMethod.PROXY
+            found = self._give(bridge, query_res, Books(report, dests), keep_errors=keep_errors, data=data)
+            await give_all(found, deliver)
+
+    async def remote_copy(
+        self, query_res: QueryResult, to: DataSink, report: TransferReport, *, dest: str = ""
+    ) -> None:
+        """Raise UsageError: a directory cannot send by itself."""
+        raise UsageError(f"{self.path} is a directory, which cannot send to {to} by itself")
+
+    async def gen_chunks(self) -> AsyncGenerator[LocalChunk, None]:
+        """Name everything that it holds, in chunks of `max_chunk` files."""
+        async with Bridge(threads=1) as bridge:
+            await self._ready(bridge, None)
+            files = await bridge.run(self._all_files)
+        for chunk in _chunks(_by_instance(files), self.max_chunk):
+            yield LocalChunk(self, chunk)
+
+    async def gen_query_chunks(self, query_res: QueryResult) -> AsyncGenerator[LocalChunk, None]:
+        """Name what belongs to a query result, in chunks of up to `max_chunk` files."""
+        async with Bridge(threads=1) as bridge:
+            await self._ready(bridge, None)
+            for part in parts_of(query_res, self.max_chunk):
+                files = await bridge.run(self._files_of, part)
+                for chunk in _chunks(_by_instance(files), self.max_chunk):
+                    yield LocalChunk(self, chunk)
+
+    # -- reading
+
+    async def _give(
+        self, bridge: Bridge, query_res: QueryResult, books: Books, *, keep_errors: bool, data: bool = True
+    ) -> AsyncGenerator[Instance, None]:
+        """Yield what a query result names, and keep books of what is asked for and does not come."""
+        await self._ready(bridge, books.report)
+        # Study by study: what is held here is one study's files, and what has nothing left is known by its name.
+        for part in parts_of(query_res, 1):
+            files = await bridge.run(self._files_of, part)
+            if query_res.level <= QueryLevel.STUDY:
+                books.miss(part, {*part.uids()} if files else ())
+            elif query_res.level is QueryLevel.SERIES:
+                books.miss(part, {file.series_uid for file in files})
+            else:
+                books.miss(part, {file.sop_instance_uid for file in files})
+            async with contextlib.aclosing(
+                self._read_files(bridge, files, books, keep_errors=keep_errors, data=data)
+            ) as instances:
+                async for instance in instances:
+                    yield instance
+
+    async def _read_files(
+        self, bridge: Bridge, files: Sequence[IndexedFile], books: Books, *, keep_errors: bool, data: bool = True
+    ) -> AsyncGenerator[Instance, None]:
+        """Read files, several with each job of a thread."""
+        wanted = _by_instance(files)
+        by_series: dict[str, list[str]] = {}
+        for copies in wanted:
+            by_series.setdefault(copies[0].series_uid, []).append(copies[0].sop_instance_uid)
+        for series_uid, uids in by_series.items():
+            books.expect(uids, series_uid)
+        root = self._name
+        for batch in _batches(wanted, data=data):
+            jobs = await bridge.run(lambda batch=batch: [read_copies(root, copies, data=data) for copies in batch])
+            for read in jobs:
+                for number, instance in enumerate(_settle(read, books)):
+                    if number == 0 or keep_errors:
+                        yield instance
+
+
+def _settle(read: Read, books: Books) -> tuple[Instance, ...]:
+    """Tell what is odd about an instance that was read, or was not."""
+    if not read.instances:
+        books.lose(read.uid, read.reason, path=read.path)
+    for other in read.instances[1:]:
+        first = read.instances[0].path
+        books.report.anomaly("duplicate", read.uid, f"{other.path} has other bytes under this UID than {first}")
+    return read.instances
+
+
+def _by_instance(files: Iterable[IndexedFile]) -> list[list[IndexedFile]]:
+    """The files of each instance together, in the order of their paths."""
+    found: dict[str, list[IndexedFile]] = {}
+    for file in files:
+        found.setdefault(file.sop_instance_uid, []).append(file)
+    for copies in found.values():
+        if len(copies) > 1:
+            copies.sort(key=lambda file: file.path)
+    return [*found.values()]
+
+
+def _chunks(wanted: Iterable[list[IndexedFile]], size: int) -> Iterator[list[IndexedFile]]:
+    """Divide files into chunks of so many; the copies of one instance stay together."""
+    chunk: list[IndexedFile] = []
+    for copies in wanted:
+        if chunk and len(chunk) + len(copies) > size:
+            yield chunk
+            chunk = []
+        chunk.extend(copies)
+    if chunk:
+        yield chunk
+
+
+def _batches(wanted: Iterable[list[IndexedFile]], *, data: bool) -> Iterator[list[list[IndexedFile]]]:
+    """Divide instances into what one job reads."""
+    batch: list[list[IndexedFile]] = []
+    n_bytes = 0
+    for copies in wanted:
+        cost = sum(file.size for file in copies if data and file.size <= WHOLE)
+        if batch and (len(batch) >= _BATCH or n_bytes + cost > _BATCH_BYTES):
+            yield batch
+            batch, n_bytes = [], 0
+        batch.append(copies)
+        n_bytes += cost
+    if batch:
+        yield batch
+
+
+async def _as_it_is(instance: Instance) -> Instance:
+    return instance
