@@ -328,7 +328,8 @@ class LocalDir(DirSource):
         own = report or TransferReport()
         async with Bridge() as bridge:
             await bridge.run(self.check)
-            async with StoreQueue(functools.partial(self.store, method=method), bridge, own, dest) as queue:
+            store = self.store if method is TransferMethod.PROXY else functools.partial(self.store, method=method)
+            async with StoreQueue(store, bridge, own, dest) as queue:
                 yield queue
         if report is None:
             own.finish()
