@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from dcm.attrs import Attributes, Value, value_text
 from dcm.errors import InvalidDicomError
@@ -111,6 +111,27 @@ class Header:
                         continue
             self._attributes = Attributes.from_items(items)
         return self._attributes
+
+    @property
+    def encoded(self) -> Mapping[int, tuple[str, bytes]]:
+        """What was found, as it is encoded: tag to VR ("" where there is none) and bytes.
+
+        A few tags are in it that were not asked for. Two headers of one transfer syntax that have the same bytes,
+        and the same Specific Character Set, say the same.
+        """
+        return self._found
+
+    def element(self, tag: int) -> tuple[str, Value]:
+        """One of the attributes that were found, decoded: its VR and value.
+
+        Raises
+        ------
+        KeyError
+            It was not found.
+        InvalidDicomError
+            It is a sequence that cannot be read.
+        """
+        return self._decode(tag, *self._found[tag])
 
     def _decode(self, tag: int, vr: str, raw: bytes) -> tuple[str, Value]:
         encodings = self._encodings
