@@ -19,7 +19,8 @@ from dcm.net._listener import EventFilter, Listener, SharedListener
 from dcm.net._mover import move
 from dcm.net._operations import echo
 from dcm.net._registry import VERIFICATION
-from dcm.net._sender import Sender, SendQueue
+from dcm.net._send_queue import SendQueue
+from dcm.net._sender import Sender
 from dcm.node import RemoteNode, Timeouts
 from dcm.report import QueryReport, TransferReport
 from dcm.store.local_dir import LocalDir
@@ -266,8 +267,8 @@ class LocalEntity:
         ----------
         remote : DcmNode
         transfer_syntaxes : iterable of str, optional
-            Fail instances that are in another one; nothing is ever transcoded. Where not given: those of the settings
-            of `remote`, which are all if not set.
+            Fail instances that are in another one; nothing is ever transcoded, an instance travels in the bytes that it
+            has. Where not given: those of the settings of `remote`, which are all if not set.
         report : TransferReport, optional
         dest : str, optional
             The name of this destination in the report, where there are several.
@@ -302,6 +303,7 @@ class LocalEntity:
             finally:
                 sending.cancel()
                 await asyncio.wait([sending])
+                await queue.close()
         if report is None:
             own.finish()
         settle_report(own, report, error)

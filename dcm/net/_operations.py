@@ -11,9 +11,9 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dcm.errors import NetworkError, NoContextError, OperationFailedError, ProtocolError
+from dcm.errors import NetworkError, NoContextError, OperationFailedError, ProtocolError, StoreError
 from dcm.net._registry import VERIFICATION, class_name, status_text
-from dcm.net._tasks import within
+from dcm.net._tasks import cancel_all, within
 from dcm.net.wire import Command, CommandField, Priority
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dcm.net._association import Association
     from dcm.net._exchange import Exchange
     from dcm.net.wire import Context
+    from dcm.net.wire.pdu import Buffer
 
 __all__ = ["SubOperations", "context_for", "echo", "find", "get", "is_pending", "move", "store"]
 
@@ -191,12 +192,14 @@ async def _sub_operations(
             )
 
 
-async def store(association: Association, instance: Instance, bridge: Bridge) -> int:
+async def store(association: Association, context: Context, instance: Instance, bridge: Bridge) -> int:
     """C-STORE (PS3.7 section 9.1.1), the data set as it is, never decoded.
 
     Parameters
     ----------
     association : Association
+    context : Context
+        Accepted for its SOP class and transfer syntax.
     instance : Instance
     bridge : Bridge
         Files are read in its threads.
@@ -208,14 +211,11 @@ async def store(association: Association, instance: Instance, bridge: Bridge) ->
 
     Raises
     ------
-    NoContextError
-        The peer does not take this SOP class, or not in this transfer syntax.
     NetworkError
         The association failed.
-    OSError
-        The file of the instance cannot be read; the association is aborted if part of it had been sent.
+    StoreError
+        The file of the instance cannot be read, or has changed; the association is aborted if part of it had been sent.
     """
-    context = context_for(association, instance.sop_class_uid, instance.transfer_syntax_uid)
     command = Command(
         CommandField.C_STORE_RQ,
         affected_class=instance.sop_class_uid,
@@ -229,28 +229,41 @@ async def store(association: Association, instance: Instance, bridge: Bridge) ->
     whole = len(chunk) == size
     exchange = association.start(context.id, command, chunk if whole else None)
     if not whole:
-        try:
-            await association.send_data(context.id, chunk, last=False)
-            sent = len(chunk)
-            while sent < size:
-                chunk = await _read(instance, bridge, sent, min(size - sent, _CHUNK))
-                sent += len(chunk)
-                await association.send_data(context.id, chunk, last=sent == size)
-        except BaseException:
-            # Half of a data set has left, and there is no way to take it back but to end the association.
-            await association.abort()
-            raise
+        await _send_rest(association, context.id, instance, bridge, chunk)
     await association.drained()
     response, _ = await exchange.next()
     return _status(association, response)
 
 
-async def _read(instance: Instance, bridge: Bridge, offset: int, n: int) -> bytes | bytearray | memoryview:
+async def _send_rest(
+    association: Association, context_id: int, instance: Instance, bridge: Bridge, chunk: Buffer
+) -> None:
+    """Send a data set chunk by chunk; while one is on its way, the next is read."""
+    size, sent = instance.size, 0
+    ahead: asyncio.Future[Buffer] | None = None
+    try:
+        while True:
+            sent += len(chunk)
+            if sent < size:
+                ahead = asyncio.ensure_future(_read(instance, bridge, sent, min(size - sent, _CHUNK)))
+            await association.send_data(context_id, chunk, last=sent == size)
+            if ahead is None:
+                return
+            chunk, ahead = await ahead, None
+    except BaseException:
+        # Half of a data set has left, and there is no way to take it back but to end the association.
+        if ahead is not None:
+            await cancel_all(ahead)
+        await association.abort()
+        raise
+
+
+async def _read(instance: Instance, bridge: Bridge, offset: int, n: int) -> Buffer:
     if instance.in_memory:
         return instance.read(offset, n)
     chunk = await bridge.run(instance.read, offset, n, cost=n)
     if len(chunk) != n:
-        raise OSError(f"{instance.path} is shorter than it was")
+        raise StoreError("a temporary file is shorter than it was")
     return chunk
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dcm._atomic import TempFile
     from dcm.instance import Instance
-    from dcm.net._sender import SendQueue
+    from dcm.net._send_queue import SendQueue
     from dcm.query import QueryResult
     from dcm.report import QueryReport, TransferReport
     from dcm.store.base import DataSink

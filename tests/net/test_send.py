@@ -14,7 +14,7 @@ from pydicom.uid import UID
 from dcm.errors import ConnectionFailedError, DcmError, InvalidDicomError, NetworkError, PartialError
 from dcm.instance import Instance
 from dcm.net import LocalEntity, RemoteNode, Timeouts
-from dcm.net import _sender as sender
+from dcm.net import _send_line as sender
 from dcm.net.wire import AssociateReject
 from dcm.report import Outcome, TransferReport
 from tests import data
