@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests import data
 
 HEAVY = {"dateparser", "numpy", "pydicom", "pynetdicom", "sqlite3"}
 
@@ -43,3 +46,31 @@ def test_help_and_version(arguments: list[str]) -> None:
 def test_the_light_names() -> None:
     """An address, a level and the errors need no DICOM library."""
     assert not HEAVY & modules_after("from dcm import DcmError, DcmNode, QueryLevel, RemoteNode")
+
+
+EXCHANGE = """
+import asyncio, sys
+from dcm.net import DcmNode, LocalEntity
+from dcm.store.local_dir import LocalDir
+
+async def exchange():
+    us = LocalEntity(DcmNode("127.0.0.1", "US", 0))
+    async with LocalDir({where!r}).send() as queue:
+
+        async def keep(event):
+            return 0 if await queue.place(event.instance) else 0xA700
+
+        async with us.listen(keep) as port:
+            await us.upload(DcmNode("127.0.0.1", "US", port), [{path!r}])
+
+asyncio.run(exchange())
+"""
+
+
+def test_sending_and_receiving_decodes_nothing(tmp_path: Path) -> None:
+    """A listener must not import for its first caller what takes as long as some hundred instances."""
+    (sample,) = data.write_series(tmp_path / "source", data.SeriesSpec(n_instances=1))
+    code = EXCHANGE.format(where=str(tmp_path / "received"), path=str(sample.path))
+    assert not HEAVY & modules_after(code)
+    (received,) = (path for path in (tmp_path / "received").rglob("*") if path.is_file())
+    assert data.data_set_of(received.read_bytes()) == sample.data_set_bytes

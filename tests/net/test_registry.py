@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydicom.uid import UID, AllTransferSyntaxes
+from pynetdicom import AllStoragePresentationContexts
 
 from dcm.net._registry import STORAGE_SYNTAXES, class_name, status_text, storage_classes
 
@@ -20,10 +21,11 @@ def test_the_syntaxes_that_every_peer_knows_come_first() -> None:
     assert [UID(uid).name for uid in STORAGE_SYNTAXES[:2]] == ["Explicit VR Little Endian", "Implicit VR Little Endian"]
 
 
-def test_storage_classes_are_the_standard_s() -> None:
-    classes = storage_classes()
-    assert {"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.88.67"} <= set(classes)
-    assert len(set(classes)) == len(classes) > 150
+def test_every_storage_class_that_pynetdicom_knows_is_known_once() -> None:
+    """A new one in pynetdicom's registry is to be added."""
+    known = {str(context.abstract_syntax) for context in AllStoragePresentationContexts}
+    assert set(storage_classes()) == known
+    assert len(storage_classes()) == len(known)
 
 
 def test_a_name_where_there_is_one_else_the_uid() -> None:
