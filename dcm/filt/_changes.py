@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dcm._raw import decoded
 from dcm.attrs import PIXEL_REPRESENTATION, SPECIFIC_CHARACTER_SET
 from dcm.errors import InvalidDicomError, UsageError
-from dcm.filt._elements import decoded
 from dcm.filt._paths import ElementPath, parse_items, parse_path
 from dcm.filt._values import Plain, checked_values
 from dcm.keywords import keyword_of

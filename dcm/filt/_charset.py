@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
+from dcm._raw import decoded
 from dcm.attrs import MAX_DEPTH, SPECIFIC_CHARACTER_SET
 from dcm.errors import InvalidDicomError
-from dcm.filt._elements import decoded
 from dcm.filt._values import CHARSET_VRS
 
 if TYPE_CHECKING:

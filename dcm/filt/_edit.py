@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from dcm._raw import decoded
 from dcm.attrs import MAX_DEPTH, PIXEL_REPRESENTATION, SPECIFIC_CHARACTER_SET, Attributes, Value
 from dcm.errors import InvalidDicomError, UsageError
 from dcm.filt._changes import Change, changes_of
 from dcm.filt._charset import charset_of, fits, to_utf_8
-from dcm.filt._elements import decoded
 from dcm.filt._filter import Filter
 from dcm.filt._uids import DEFAULT_UID_PREFIX, HELD, KINDS, Kind, UidMap, kind_in_item
 from dcm.filt._values import CHARSET_VRS

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from dcm._raw import own_copy
 from dcm.attrs import Attributes
 from dcm.errors import DcmError, InvalidDicomError, UndecidedError
-from dcm.filt._elements import own_copy
 from dcm.keywords import keyword_of, resolve_keyword
 from dcm.lazyset import AllSet, LazySet
 from dcm.levels import QueryLevel

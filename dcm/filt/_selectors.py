@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from dcm._raw import record_of
 from dcm.attrs import Attributes, Value
 from dcm.errors import UndecidedError, UsageError
 from dcm.filt._compare import check_pattern, keys_of, texts_of, wanted_key
-from dcm.filt._elements import record_of
 from dcm.filt._filter import Filter
 from dcm.filt._paths import ElementPath, parse_path
 from dcm.keywords import keyword_of

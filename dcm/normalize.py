@@ -1,0 +1,130 @@
+"""What a data set means, without the accidents of how it is encoded.
+
+Two files of the same instance may differ in every byte: transfer syntax and byte order, padding, character set, VRs
+that are implicit, ``1.50`` or ``1.5``. Here all of that is gone, so that what is left can be compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Literal
+
+from dcm._raw import own_copy
+from dcm.attrs import FLOAT_VRS, Attributes, Value
+from dcm.errors import InvalidDicomError
+from dcm.part10 import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from dcm.peek import read_attributes
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["normalize", "normal_value", "reread"]
+
+_DATA_SET_TRAILING_PADDING = 0xFFFCFFFC
+# How long the words of a value are that change with the byte order (PS3.5 section 7.3).
+_WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
+_LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
+
+
+def normalize(ds: Dataset, *, skip: Iterable[int] = ()) -> Attributes:
+    """What a data set means.
+
+    Text is decoded and without padding. Numbers that are text (IS and DS) are in one form: ``1.5`` for ``1.50`` and
+    ``+1.5e0``; what is no number stays as it is. Binary values are little endian and of even length. There are no
+    group lengths and no trailing padding.
+
+    Parameters
+    ----------
+    ds : Dataset
+        It stays as it is.
+    skip : iterable of int, optional
+        Tags to leave out, of the top level.
+
+    Returns
+    -------
+    record : Attributes
+
+    Raises
+    ------
+    InvalidDicomError
+        Where sequences are nested deeper than 64, or a value cannot be read at all.
+    """
+    record = Attributes.from_dataset(own_copy(ds, set(ds.keys()) - {*skip, _DATA_SET_TRAILING_PADDING}))
+    return _normal(record, ds.original_encoding[1] is False)
+
+
+def normal_value(vr: str, value: Value, *, big_endian: bool = False) -> Value:
+    """One element's value as `normalize` has it.
+
+    Parameters
+    ----------
+    vr : str
+        The VR.
+    value : Value
+        As an `Attributes` holds it.
+    big_endian : bool, optional
+        Whether binary values are in that byte order.
+    """
+    if isinstance(value, tuple):
+        return tuple([normal_value(vr, one, big_endian=big_endian) for one in value])
+    if isinstance(value, Attributes):
+        return _normal(value, big_endian)
+    if isinstance(value, bytes):
+        return _even(_little_endian(value, _WORDS.get(vr, 1)) if big_endian else value)
+    if isinstance(value, str) and vr in ("DS", "IS"):
+        return _number_text(value)
+    # NaN is not equal to itself, and so would be a difference for ever.
+    return "nan" if vr in FLOAT_VRS and isinstance(value, float) and math.isnan(value) else value
+
+
+def reread(value: bytes, vr: str, charset: str, *, big_endian: bool = False) -> Value:
+    """What bytes of unknown VR (UN) are by a VR that is known from elsewhere; the bytes where they are not that."""
+    if vr in _LONG_VRS:
+        return value
+    syntax = EXPLICIT_VR_BIG_ENDIAN if big_endian else EXPLICIT_VR_LITTLE_ENDIAN
+    order: Literal["big", "little"] = "big" if big_endian else "little"
+    if len(value) > 0xFFFE:
+        return value
+    # As the only element of a data set, with a tag that says nothing.
+    group, element = (0x0009).to_bytes(2, order), (0x1001).to_bytes(2, order)
+    encoded = group + element + vr.encode("ascii") + len(value).to_bytes(2, order) + value
+    try:
+        record = read_attributes(encoded, syntax, charset=charset)
+    except InvalidDicomError:
+        return value
+    return normal_value(vr, record.get(0x00091001))
+
+
+def _normal(record: Attributes, big_endian: bool) -> Attributes:
+    items = [(tag, vr, normal_value(vr, value, big_endian=big_endian)) for tag, vr, value in record.elements()]
+    return Attributes.from_items(items)
+
+
+def _number_text(text: str) -> str:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text
+    if not number.is_finite():
+        return text
+    if number == 0:
+        return "0"
+    digits = number.normalize()
+    return f"{digits:f}" if -6 <= digits.adjusted() <= 15 else f"{digits:E}"
+
+
+def _even(value: bytes) -> bytes:
+    return value + b"\0" if len(value) % 2 else value
+
+
+def _little_endian(value: bytes, word: int) -> bytes:
+    """Turn the bytes of each word round; what is left over at the end stays."""
+    if word == 1:
+        return value
+    turned = bytearray(value)
+    end = len(value) // word * word
+    for position in range(word):
+        turned[position:end:word] = value[word - 1 - position : end : word]
+    return bytes(turned)
