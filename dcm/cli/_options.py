@@ -11,11 +11,17 @@ from dcm.levels import QueryLevel
 __all__ = [
     "assume_yes_option",
     "before_option",
+    "edit_json_option",
+    "edit_option",
     "examples",
+    "in_file_ext_option",
     "level_option",
     "local_option",
+    "no_index_option",
     "query_res_option",
+    "recurse_option",
     "since_option",
+    "to_level",
 ]
 
 
@@ -24,7 +30,8 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-def _to_level(ctx: click.Context, param: click.Parameter, value: str | None) -> QueryLevel | None:
+def to_level(ctx: click.Context, param: click.Parameter, value: str | None) -> QueryLevel | None:
+    """The level that a word on the command line stands for."""
     if value is None:
         return None
     return QueryLevel["IMAGE" if value == "instance" else value.upper()]
@@ -40,7 +47,7 @@ local_option = click.option(
 level_option = click.option(
     "--level",
     type=click.Choice(("patient", "study", "series", "image", "instance"), case_sensitive=False),
-    callback=_to_level,
+    callback=to_level,
     help="How fine the answer is. Default: as fine as the query, or the result that is refined, asks for; else study.",
 )
 
@@ -65,4 +72,39 @@ query_res_option = click.option(
 
 assume_yes_option = click.option(
     "-y", "--assume-yes", is_flag=True, help="Do not ask before a query for everything that the node has."
+)
+
+recurse_option = click.option(
+    "--recurse/--no-recurse",
+    default=None,
+    help="Whether files in sub-directories of a source belong to it. Default: they do.",
+)
+
+in_file_ext_option = click.option(
+    "--in-file-ext",
+    metavar="EXT",
+    help="Read only files with this extension in a source. Default: any file that is DICOM, whatever its name.",
+)
+
+no_index_option = click.option(
+    "--no-index",
+    is_flag=True,
+    help="Keep no index of directories: read all their headers now, and forget them afterwards.",
+)
+
+edit_option = click.option(
+    "-e",
+    "--edit",
+    multiple=True,
+    metavar="KEYWORD=VALUE",
+    help="Change an element on the way; may be repeated. KEYWORD= empties it, KEYWORD- deletes it; the place may be in "
+    "a sequence: 'RequestAttributesSequence[0].StudyInstanceUID=1.2.3'. What becomes another patient, study or series "
+    "by it gets new UIDs, always the same ones.",
+)
+
+edit_json_option = click.option(
+    "--edit-json",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help='The same from a file: {"PatientID": "ANON1", "OtherPatientIDs": null}. --edit counts more.',
 )

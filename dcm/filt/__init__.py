@@ -18,6 +18,7 @@ from __future__ import annotations
 from dcm.filt._edit import make_edit_filter
 from dcm.filt._filter import Filter, MultiFilter
 from dcm.filt._parse import parse_selector
+from dcm.filt._paths import same_element
 from dcm.filt._selectors import MultiSelector, Selector, SingleSelector, make_reject_filter
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "make_edit_filter",
     "make_reject_filter",
     "parse_selector",
+    "same_element",
 ]

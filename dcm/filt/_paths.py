@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from dcm.errors import UsageError
 from dcm.keywords import keyword_of, resolve_keyword
@@ -12,7 +12,7 @@ from dcm.text import safe_text
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["ElementPath", "Step", "parse_path"]
+__all__ = ["ElementPath", "Step", "parse_items", "parse_path", "same_element"]
 
 _STEP = re.compile(r"(?P<key>\([^()]*\)|[^\[\].()]+)(?:\[\s*(?P<index>-?[0-9]{1,6}|\*)\s*\])?")
 
@@ -65,10 +65,7 @@ class ElementPath(NamedTuple):
         return ".".join([*steps, keyword_of(self.tag)])
 
 
-PathLike: TypeAlias = "str | int | ElementPath"
-
-
-def parse_path(key: PathLike, *, within: ElementPath | None = None) -> ElementPath:
+def parse_path(key: str | int | ElementPath, *, within: ElementPath | None = None) -> ElementPath:
     """Read a path.
 
     Parameters
@@ -107,6 +104,15 @@ def parse_items(key: str, *, within: ElementPath | None = None) -> ElementPath:
     """Read a path to items of a sequence, ``Seq``, ``Seq[*]`` or ``Seq[0]``; it has them as its last step."""
     steps = [Step(_sequence_tag(name, key), _number(index)) for name, index in _split(key)]
     return ElementPath((*(within.steps if within else ()), *steps), steps[-1].tag, "SQ")
+
+
+def same_element(one: str, other: str) -> bool:
+    """Whether two paths, of elements or of items, are the same one in two spellings."""
+    return _parts(one) == _parts(other)
+
+
+def _parts(key: str) -> list[tuple[int, str | None]]:
+    return [(resolve_keyword(name)[0], number and str(_number(number))) for name, number in _split(key)]
 
 
 def _split(key: str) -> list[tuple[str, str | None]]:
