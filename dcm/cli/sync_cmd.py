@@ -7,15 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcm.cli._options import before_option, examples, local_option, query_res_option, since_option
+from dcm.cli._options import (
+    before_option,
+    edit_json_option,
+    edit_option,
+    examples,
+    in_file_ext_option,
+    local_option,
+    no_index_option,
+    query_res_option,
+    recurse_option,
+    since_option,
+    to_level,
+)
 from dcm.cli._run import INTERRUPTED, CliState
 from dcm.cli._stdin import is_piped, read_query_res
-from dcm.errors import NetworkError, StoreError, UsageError
-from dcm.text import plural, safe_text
+from dcm.cli._sync_text import preview_lines, problem_lines, summary_lines
+from dcm.errors import StoreError, UsageError
+from dcm.levels import QueryLevel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pydicom import Dataset
 
     from dcm.attrs import Attributes
@@ -23,9 +34,12 @@ if TYPE_CHECKING:
     from dcm.net import LocalEntity
     from dcm.query import QueryResult
     from dcm.report import TransferReport
+    from dcm.route import StaticRoute
     from dcm.store import DataRepo, DataSink
 
 __all__ = ["command"]
+
+_METHODS = ("proxy", "remote_copy", "copy", "move", "link", "symlink")
 
 
 @click.command(
@@ -34,7 +48,10 @@ __all__ = ["command"]
         "dcm query mypacs StudyDate=20201031 | dcm sync path/to/save/data",
         "dcm sync -s mypacs -q StudyDate=20201031 -q PatientID=Vamp001 path/to/save/data",
         "dcm sync -s mypacs -q Modality=MR --since '3 weeks ago' 'archive:{PatientID}/{SOPInstanceUID}'",
-        "dcm sync -s mypacs.org:MYPACS:11112 -q PatientID=Vamp001 -n path/to/save/data",
+        "dcm sync -s mypacs -s otherpacs ~/archive research_pacs",
+        "dcm sync -s ~/incoming -q 'PatientID=Vamp*' -e PatientID=ANON1 mypacs",
+        "dcm sync -s ~/archive -n mypacs",
+        "dcm sync -s mypacs -m remote_copy otherpacs",
     ),
 )
 @click.argument("dests", nargs=-1, required=True, metavar="DEST...")
@@ -43,9 +60,9 @@ __all__ = ["command"]
     "--source",
     "sources",
     multiple=True,
-    metavar="NODE",
-    help="Where from: a name of [remote_nodes] or an inline node; may be repeated. Default: where the query result "
-    "that is piped in comes from.",
+    metavar="SOURCE",
+    help="Where from: a node, a directory, or a name of either; may be repeated. Default: where the query result that "
+    "is piped in comes from.",
 )
 @click.option(
     "-q",
@@ -58,14 +75,37 @@ __all__ = ["command"]
 @since_option
 @before_option
 @query_res_option
-@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be fetched; nothing moves.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would go where, and how much; nothing moves.")
+@click.option(
+    "--trust-level",
+    type=click.Choice(("patient", "study", "series", "image", "instance"), case_sensitive=False),
+    callback=to_level,
+    help="From this level on, equal counts of instances at both ends are taken for the same data. Quick, and not "
+    "certain. Default: image, each instance is compared by its UID.",
+)
+@click.option("-f", "--force-all", is_flag=True, help="Copy what destinations have, too.")
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    type=click.Choice(_METHODS, case_sensitive=False),
+    help="How data gets there: proxy (through us), remote_copy (one node sends to the other, C-MOVE), or, between "
+    "directories, copy, move, link (hard links) and symlink. May be repeated: the first that is possible. Default: copy "
+    "between directories, else proxy.",
+)
+@edit_option
+@edit_json_option
 @click.option(
     "--keep-errors",
     is_flag=True,
     help="Also store duplicates, and instances that were not asked for or contradict what the source says of them.",
 )
 @click.option("--dir-format", metavar="TEMPLATE", help="Paths of the files, '{PatientID}/{SOPInstanceUID}' say.")
+@recurse_option
+@in_file_ext_option
 @click.option("--out-file-ext", metavar="EXT", help="Extension of those files; an empty one for none. Default: dcm.")
+@no_index_option
 @click.option("--no-progress", is_flag=True, help="Show no progress. Off a terminal there is none anyway.")
 @click.option("--no-report", is_flag=True, help="Print no summary at the end, only what went wrong.")
 @click.option(
@@ -86,78 +126,78 @@ def command(
     before: str | None,
     query_res: Path | None,
     dry_run: bool,
+    trust_level: QueryLevel | None,
+    force_all: bool,
+    methods: tuple[str, ...],
+    edit: tuple[str, ...],
+    edit_json: Path | None,
     keep_errors: bool,
     dir_format: str | None,
+    recurse: bool | None,
+    in_file_ext: str | None,
     out_file_ext: str | None,
+    no_index: bool,
     no_progress: bool,
     no_report: bool,
     report_path: Path | None,
     local: str | None,
 ) -> int:
-    """Copy studies from nodes, and verify each instance.
+    """Copy what is missing from sources to destinations, and verify each instance.
 
-    DEST is a directory (PATH or PATH:TEMPLATE), a node, or a name of either from the configuration file.
+    Sources and DESTs are nodes, directories (PATH; a DEST may be PATH:TEMPLATE), or names of either from the
+    configuration file, in every combination. What several destinations miss is fetched once.
 
-    What is in a directory already, with the same bytes, stays as it is; other bytes under the same name are never
-    overwritten. Files appear complete or not at all. An interrupted sync can be started again.
+    Only what a destination does not have moves, compared by UID. Files appear complete or not at all, and other bytes
+    under a name are never overwritten. An interrupted sync can be started again, and goes on where it was.
     """
     from dcm.conf import Overrides
+    from dcm.net import LocalEntity
+    from dcm.report import TransferReport
 
-    conf = state.config(Overrides(local=local, out_fmt=dir_format, out_file_ext=out_file_ext))
+    over = Overrides(
+        local=local,
+        out_fmt=dir_format,
+        out_file_ext=out_file_ext,
+        recurse=recurse,
+        in_file_ext=in_file_ext,
+        index=False if no_index else None,
+    )
+    conf = state.config(over)
     earlier = read_query_res(query_res, quiet=state.quiet)
     query = _query(keys, since, before)
     if earlier is None and query is None and is_piped():
         # A query that failed leaves its pipe empty: that must not become a copy of everything.
         raise UsageError("what is piped in is empty: no query result", hint="</dev/null if nothing is to be read")
-    names = sources or _source_of(earlier)
-    from dcm.net import LocalEntity
-    from dcm.report import TransferReport
-
     entity = LocalEntity(conf.local_node())
     sinks = [_sink(conf, entity, text) for text in dests]
-    repos = [_repo(conf, entity, text) for text in names]
+    repos = [_repo(conf, entity, text) for text in sources or _source_of(earlier)]
+    route = _route(sinks, methods, edit, edit_json)
     report = TransferReport()
-    code = _run(repos, sinks, query, earlier, report, dry_run, keep_errors, not (no_progress or state.quiet))
+    options = {
+        "dry_run": dry_run,
+        "trust_level": trust_level or QueryLevel.IMAGE,
+        "force_all": force_all,
+        "keep_errors": keep_errors,
+    }
+    code = _run(repos, route, query, earlier, report, options, not (no_progress or state.quiet))
+    if dry_run and report.exit_code in (0, 3, 5):
+        for line in preview_lines(report, repos, sinks):
+            click.echo(line)
     brief = no_report or state.quiet
-    for line in _problems(report) if brief else _summary(report, repos, sinks):
+    for line in problem_lines(report) if brief else summary_lines(report, repos, sinks):
         click.echo(line, err=True)
     if report_path is not None:
         report.write_json(report_path)
     return code if code is not None else report.exit_code
 
 
-def _summary(report: TransferReport, repos: list[DataRepo[Any]], sinks: list[DataSink]) -> list[str]:
-    """What to tell at the end."""
-    if report.exit_code == NetworkError.exit_code:
-        return _problems(report)
-    source, dest = _listed(repos), _listed(sinks)
-    if report.n_instances == 0:
-        return _problems(report) or [f"Nothing to copy: {source} has nothing that matches."]
-    if report.dry_run:
-        amount = f"{plural(report.n_instances, 'instance')} in {report.n_series} series"
-        return [f"Would fetch {amount} from {source} for {dest}.", *report.warnings]
-    return [report.summary()]
-
-
-def _problems(report: TransferReport) -> list[str]:
-    """What went wrong. Where nothing could be done, the reason is enough."""
-    if report.exit_code == NetworkError.exit_code and report.errors:
-        return list(dict.fromkeys(f"Error: {safe_text(problem.message, 300)}" for problem in report.errors))
-    return report.warnings
-
-
-def _listed(stores: Sequence[object]) -> str:
-    return safe_text(", ".join(map(str, stores)))
-
-
 def _run(
     repos: list[DataRepo[Any]],
-    sinks: list[DataSink],
+    route: StaticRoute,
     query: Dataset | Attributes | None,
     query_res: QueryResult | None,
     report: TransferReport,
-    dry_run: bool,
-    keep_errors: bool,
+    options: dict[str, Any],
     progress: bool,
 ) -> int | None:
     """Do it; returns an exit code where the report does not know it."""
@@ -168,11 +208,9 @@ def _run(
     with show_progress(progress) as shown:
         report.progress = shown
         try:
-            run_async(
-                sync(repos, sinks, query, query_res, dry_run, keep_errors=keep_errors, report=report),
-            )
-        except StoreError as exc:  # no destination can be used: as with a peer that refuses, nothing could be done
-            report.error("", str(exc))
+            run_async(sync(repos, route, query, query_res, report=report, **options))
+        except StoreError as exc:
+            report.error("", str(exc), refused=False)
         except KeyboardInterrupt:
             return INTERRUPTED
     return None
@@ -191,6 +229,23 @@ def _query(keys: tuple[str, ...], since: str | None, before: str | None) -> Data
     return query
 
 
+def _route(
+    sinks: list[DataSink], names: tuple[str, ...], edits: tuple[str, ...], edit_json: Path | None
+) -> StaticRoute:
+    """The destinations, with what happens on the way there."""
+    from dcm.route import StaticRoute
+    from dcm.store.base import TransferMethod
+
+    filt = None
+    if edits or edit_json is not None:
+        from dcm.cli._edits import edit_filter
+
+        filt = edit_filter(edits, edit_json)
+    default = (TransferMethod.PROXY,) if filt is not None else (TransferMethod.LOCAL_COPY, TransferMethod.PROXY)
+    methods = tuple(TransferMethod("local_copy" if name == "copy" else name) for name in names) or default
+    return StaticRoute(tuple(sinks), filt, methods)
+
+
 def _source_of(query_res: QueryResult | None) -> tuple[str, ...]:
     """Where a query result says that it comes from."""
     if query_res is None:
@@ -204,10 +259,8 @@ def _repo(conf: DcmConfig, entity: LocalEntity, text: str) -> DataRepo[Any]:
     from dcm.store.local_dir import LocalDir
     from dcm.store.net_repo import NetRepo
 
-    node = conf.source(text)
-    if isinstance(node, LocalDir):
-        raise UsageError(f"{safe_text(text)} is a directory; this version of dcm syncs from nodes only")
-    return NetRepo(entity, node)
+    place = conf.source(text)
+    return place if isinstance(place, LocalDir) else NetRepo(entity, place)
 
 
 def _sink(conf: DcmConfig, entity: LocalEntity, text: str) -> DataSink:

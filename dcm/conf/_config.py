@@ -34,6 +34,8 @@ class Overrides:
         Whether source directories are read with those below them.
     in_file_ext, out_file_ext : str or None
         The file name extension in source and in destination directories.
+    index : bool or None
+        Whether an index of directories is kept.
     """
 
     local: str | None = None
@@ -41,6 +43,7 @@ class Overrides:
     recurse: bool | None = None
     in_file_ext: str | None = None
     out_file_ext: str | None = None
+    index: bool | None = None
 
 
 class DcmConfig:
@@ -226,14 +229,20 @@ class DcmConfig:
         over = self.overrides
         chosen: dict[str, Any]
         if is_dest:
-            chosen = {"out_fmt": over.out_fmt, "file_ext": over.out_file_ext}
+            chosen = {"out_fmt": over.out_fmt, "file_ext": over.out_file_ext, "index": over.index}
         else:
-            chosen = {"recurse": over.recurse, "file_ext": over.in_file_ext}
-        chosen = {name: value for name, value in chosen.items() if value is not None}
+            chosen = {"recurse": over.recurse, "file_ext": over.in_file_ext, "index": over.index}
+        settings = asdict(self.local_dirs[text]) if text in self.local_dirs else {}
+        if not is_dest:
+            # Files are told apart by content, where nobody asks for an extension.
+            settings["file_ext"] = settings.get("file_ext") or ""
+        for said in (settings, chosen):
+            for name in [name for name, value in said.items() if value is None]:
+                del said[name]
         if text not in self.local_dirs:
-            return LocalDir.parse(text, **chosen)
+            return LocalDir.parse(text, **{**settings, **chosen})
         try:
-            return LocalDir(**{**asdict(self.local_dirs[text]), **chosen})
+            return LocalDir(**{**settings, **chosen})
         except UsageError as exc:
             raise ConfigError(f"{self.path}: [local_dirs.{text}]: {exc.message}", hint=exc.hint) from exc
 

@@ -70,4 +70,5 @@ EXAMPLE = r"""# The configuration of dcm (TOML). Take the # off what you need; "
 #force_overwrite = false    # as a destination: replace a file that has other bytes of the same instance
 #make_missing = true         # make the directory where there is none
 #sync = false                # wait for the disk after each file
+#index = true                # keep an index of what is in it, so that only files that changed are read again
 """

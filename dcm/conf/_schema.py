@@ -46,11 +46,12 @@ class LocalDirSettings:
     path: str
     out_fmt: str | None = None
     recurse: bool = True
-    file_ext: str = "dcm"
+    file_ext: str | None = None
     max_chunk: int = 1000
     force_overwrite: bool = False
     make_missing: bool = True
     sync: bool = False
+    index: bool = True
 
 
 def read_local_node(where: str, raw: object) -> DcmNode:

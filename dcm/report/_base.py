@@ -130,9 +130,9 @@ def human_bytes(n: float) -> str:
 
 #: The words for the kinds of `Report.leave_out`.
 FILE_LABELS = {
-    "foreign": "files that are no DICOM instances left alone",
-    "truncated": "truncated files left out",
-    "unreadable": "files that could not be read",
+    "foreign": "left alone",
+    "truncated": "left out",
+    "unreadable": "could not be read",
 }
 
 

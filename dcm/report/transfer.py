@@ -66,6 +66,7 @@ class TransferReport(Report):
         self._states = States()
         self._numbered: dict[tuple[Outcome, str], int] = {}
         self._series: set[str] = set()
+        self._planned: dict[str, set[str]] = {}
         self._paths: dict[tuple[str, str], str] = {}
         self._announced: tuple[int, int | None] = (0, None)
         self._told: tuple[int, int | None] = (0, None)
@@ -93,6 +94,8 @@ class TransferReport(Report):
         self._states.expect(uids, dest)
         if series_uid:
             self._series.add(series_uid)
+            if self.dry_run:
+                self._planned.setdefault(dest, set()).add(series_uid)
         self._tell()
 
     def _tell(self) -> None:
@@ -260,6 +263,14 @@ class TransferReport(Report):
             counts[outcome] += n_instances
         return counts
 
+    def planned(self, dest: str = "") -> tuple[int, int]:
+        """After a dry run: how many instances of how many series would go to a destination."""
+        return len(self.pending(dest)), len(self._planned.get(dest, ()))
+
+    def n_in_state(self, outcome: Outcome, dest: str = "") -> int:
+        """How many instances are in a state at a destination; those too that are known by number only."""
+        return len(self.uids(outcome, dest)) + self._numbered.get((outcome, dest), 0)
+
     @property
     def n_numbered(self) -> int:
         """How many of them are known by number only, see `count`."""
@@ -370,6 +381,7 @@ class TransferReport(Report):
         """The whole report as a JSON object, with the UIDs in each state at each destination."""
         instances = {
             dest: {outcome.value: uids for outcome in ORDER if (uids := self.uids(outcome, dest))}
+            | ({"pending": pending} if (pending := self.pending(dest)) else {})
             for dest in self.dests
         }
         return {

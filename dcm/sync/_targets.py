@@ -57,7 +57,8 @@ class Target:
         self.filt = filt
         self.method = method
         self.error: DcmError | None = None
-        self.comparable = sink.features.queryable
+        # A file that is to be moved goes from its source even if the destination has the same bytes already.
+        self.comparable = sink.features.queryable and method is not TransferMethod.MOVE
         self._report = report
         self._renamed = _Renamed(report) if filt is not None else None
         self._queue: InstanceQueue | None = None

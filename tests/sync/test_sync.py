@@ -10,7 +10,7 @@ from pydicom import Dataset
 from dcm.errors import NetworkError, PartialError, StoreError, UsageError
 from dcm.levels import QueryLevel
 from dcm.net import DcmNode, LocalEntity
-from dcm.report import Outcome, TransferReport
+from dcm.report import Outcome
 from dcm.store.local_dir import LocalDir
 from dcm.store.net_repo import NetRepo
 from dcm.sync import sync, sync_data
@@ -96,5 +96,6 @@ async def test_what_makes_no_sense(tmp_path: Path, free_port: int) -> None:
     with pytest.raises(UsageError, match="two of the destinations are the same"):
         await sync(source, [LocalDir(tmp_path), LocalDir(tmp_path)])
     (tmp_path / "file").write_text("")
+    home = LocalDir(tmp_path / "home")
     with pytest.raises(UsageError, match="is not a directory"):
-        await sync(source, [LocalDir(tmp_path), LocalDir(tmp_path / "file")])
+        await sync(source, [home, LocalDir(tmp_path / "file")])
