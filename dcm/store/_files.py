@@ -1,9 +1,9 @@
-"""Reading the instances that a directory's index names, as long as the files are still what the index says."""
+"""Files as a directory's index names them: in portions, and read as long as they are still what the index says."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,10 +16,13 @@ from dcm.store._tree import reason_of, store_error
 if TYPE_CHECKING:
     from dcm.store.index import IndexedFile
 
-__all__ = ["WHOLE", "Read", "read_copies"]
+__all__ = ["Read", "batches", "by_instance", "chunks", "read_copies"]
 
-WHOLE = 1 << 20
-"""Files up to this size are read in one go, when they are handed out; larger ones when somebody wants their data."""
+# Files up to this size are read in one go, when they are handed out; larger ones when somebody wants their data.
+_WHOLE = 1 << 20
+# One job for a thread: crossing over to it costs as much as reading a small file.
+_BATCH = 16
+_BATCH_BYTES = 8 << 20
 
 # A named pipe that has the name now must not stop us.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
@@ -77,7 +80,7 @@ def read_copies(root: str, files: Sequence[IndexedFile], *, data: bool = True) -
 def _read(path: str, file: IndexedFile, *, data: bool) -> Instance:
     uids = file.sop_class_uid, file.sop_instance_uid, file.transfer_syntax_uid
     try:
-        if not data or file.size > WHOLE:
+        if not data or file.size > _WHOLE:
             if not _is_as_indexed(Path(path).stat(), file):
                 raise StoreError(_CHANGED)
             instance = Instance.from_file(path)
@@ -121,3 +124,41 @@ def _same(one: Instance, other: Instance) -> bool:
         return False
     chunks = zip(one.chunks(_CHUNK), other.chunks(_CHUNK), strict=True)
     return all(bytes(a) == bytes(b) for a, b in chunks)
+
+
+def by_instance(files: Iterable[IndexedFile]) -> list[list[IndexedFile]]:
+    """The files of each instance together, in the order of their paths."""
+    found: dict[str, list[IndexedFile]] = {}
+    for file in files:
+        found.setdefault(file.sop_instance_uid, []).append(file)
+    for copies in found.values():
+        if len(copies) > 1:
+            copies.sort(key=lambda file: file.path)
+    return [*found.values()]
+
+
+def chunks(wanted: Iterable[list[IndexedFile]], size: int) -> Iterator[list[IndexedFile]]:
+    """Divide files into chunks of so many; the copies of one instance stay together."""
+    chunk: list[IndexedFile] = []
+    for copies in wanted:
+        if chunk and len(chunk) + len(copies) > size:
+            yield chunk
+            chunk = []
+        chunk.extend(copies)
+    if chunk:
+        yield chunk
+
+
+def batches(wanted: Iterable[list[IndexedFile]], *, data: bool) -> Iterator[list[list[IndexedFile]]]:
+    """Divide instances into what one job reads."""
+    batch: list[list[IndexedFile]] = []
+    n_bytes = 0
+    for copies in wanted:
+        cost = sum(file.size for file in copies if data and file.size <= _WHOLE)
+        if batch and (len(batch) >= _BATCH or n_bytes + cost > _BATCH_BYTES):
+            yield batch
+            batch, n_bytes = [], 0
+        batch.append(copies)
+        n_bytes += cost
+    if batch:
+        yield batch

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,13 @@ from dcm._bridge import Bridge
 from dcm.errors import UsageError
 from dcm.levels import QueryLevel
 from dcm.report import QueryReport, TransferReport
-from dcm.store._files import WHOLE, Read, read_copies
+from dcm.store._files import Read, batches, by_instance, chunks, read_copies
 from dcm.store._giving import Books, give_all, give_each
 from dcm.store._question import Question, parts_of
 from dcm.store.base import DataSink, TransferMethod
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from pydicom import Dataset
     from pydicom.dataset import FileDataset
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["DirSource", "LocalChunk"]
 
 log = logging.getLogger(__name__)
-
-# One job for a thread: crossing over to it costs as much as reading a small file.
-_BATCH = 16
-_BATCH_BYTES = 8 << 20
 
 
 class LocalChunk:
@@ -68,7 +65,7 @@ class LocalChunk:
             In the end: some could not be read.
         """
         own = TransferReport()
-        async with Bridge() as bridge:
+        async with self.source._threads() as bridge:
             found = self.source._read_files(bridge, self.files, Books(own, ("",)), keep_errors=False)
             async with contextlib.aclosing(give_each(found, _as_it_is, own, None)) as instances:
                 async for instance in instances:
@@ -91,6 +88,7 @@ class DirSource:
     def __init__(self) -> None:
         self._index: Index | None = None
         self._fresh = False
+        self._users = 0
         self._index_lock = threading.Lock()
 
     @property
@@ -105,7 +103,24 @@ class DirSource:
         if index is not None:
             index.close()
 
+    @contextlib.asynccontextmanager
+    async def _threads(self, n: int = 2) -> AsyncIterator[Bridge]:
+        """Threads for one use of the directory; when the last use ends, no file of the index stays open."""
+        async with Bridge(n) as bridge:
+            self._users += 1
+            try:
+                yield bridge
+            finally:
+                self._users -= 1
+                if not self._users:
+                    await bridge.run(self._rest)
+
     # -- the index; these block
+
+    def _rest(self) -> None:
+        with self._index_lock:
+            if self._index is not None and self.index and not self._users:
+                self._index.close()
 
     def _opened(self) -> Index:
         """The index, opened; with the lock held."""
@@ -116,6 +131,7 @@ class DirSource:
                 raise UsageError(f"there is no directory {self.path}")
             settings: dict[str, Any] = {"recurse": self.recurse, "file_ext": self.file_ext}
             self._index = Index(self.path, **settings) if self.index else Index.in_memory(self.path, **settings)
+            weakref.finalize(self, self._index.close)
         return self._index
 
     def _refresh(self, report: Report | None, stop: threading.Event, *, again: bool) -> ScanResult | None:
@@ -155,7 +171,7 @@ class DirSource:
         StoreError
             It cannot be read.
         """
-        async with Bridge(threads=1) as bridge:
+        async with self._threads(1) as bridge:
             scanned = await self._ready(bridge, report, again=True)
         assert scanned is not None
         return scanned
@@ -200,7 +216,7 @@ class DirSource:
         question = Question(level, query, query_res)
         own = QueryReport() if report is None else report
         own.n_queries += 1
-        async with Bridge(threads=1) as bridge:
+        async with self._threads(1) as bridge:
             await self._ready(bridge, own)
             records = await bridge.run(self._records, question)
             result = await bridge.run(question.answer, records, self._name, own)
@@ -225,7 +241,7 @@ class DirSource:
         self, query_res: QueryResult, report: TransferReport | None = None, keep_errors: bool = False
     ) -> AsyncGenerator[Dataset, None]:
         """Give the data sets that a query result names."""
-        async with Bridge() as bridge:
+        async with self._threads() as bridge:
 
             async def prepare(instance: Instance) -> FileDataset:
                 return await bridge.run(lambda: instance.dataset, cost=instance.size)
@@ -239,7 +255,7 @@ class DirSource:
         self, query_res: QueryResult, report: TransferReport | None = None, keep_errors: bool = False
     ) -> AsyncGenerator[Instance, None]:
         """Give what a query result names, not decoded."""
-        async with Bridge() as bridge:
+        async with self._threads() as bridge:
             instances = self._give_each(bridge, query_res, _as_it_is, report, keep_errors)
             async with contextlib.aclosing(instances):
                 async for instance in instances:
@@ -274,7 +290,7 @@ class DirSource:
         or changed since it was indexed fails, and the others go on. Of several files with one instance the first by
         path is taken; others with other bytes are reported, and handed over as well with `keep_errors`.
         """
-        async with Bridge() as bridge:
+        async with self._threads() as bridge:
             data = method is TransferMethod.PROXY
             found = self._give(bridge, query_res, Books(report, dests), keep_errors=keep_errors, data=data)
             await give_all(found, deliver)
@@ -287,19 +303,19 @@ class DirSource:
 
     async def gen_chunks(self) -> AsyncGenerator[LocalChunk, None]:
         """Name everything that it holds, in chunks of `max_chunk` files."""
-        async with Bridge(threads=1) as bridge:
+        async with self._threads(1) as bridge:
             await self._ready(bridge, None)
             files = await bridge.run(self._all_files)
-        for chunk in _chunks(_by_instance(files), self.max_chunk):
+        for chunk in chunks(by_instance(files), self.max_chunk):
             yield LocalChunk(self, chunk)
 
     async def gen_query_chunks(self, query_res: QueryResult) -> AsyncGenerator[LocalChunk, None]:
         """Name what belongs to a query result, in chunks of up to `max_chunk` files."""
-        async with Bridge(threads=1) as bridge:
+        async with self._threads(1) as bridge:
             await self._ready(bridge, None)
             for part in parts_of(query_res, self.max_chunk):
                 files = await bridge.run(self._files_of, part)
-                for chunk in _chunks(_by_instance(files), self.max_chunk):
+                for chunk in chunks(by_instance(files), self.max_chunk):
                     yield LocalChunk(self, chunk)
 
     # -- reading
@@ -328,14 +344,14 @@ class DirSource:
         self, bridge: Bridge, files: Sequence[IndexedFile], books: Books, *, keep_errors: bool, data: bool = True
     ) -> AsyncGenerator[Instance, None]:
         """Read files, several with each job of a thread."""
-        wanted = _by_instance(files)
+        wanted = by_instance(files)
         by_series: dict[str, list[str]] = {}
         for copies in wanted:
             by_series.setdefault(copies[0].series_uid, []).append(copies[0].sop_instance_uid)
         for series_uid, uids in by_series.items():
             books.expect(uids, series_uid)
         root = self._name
-        for batch in _batches(wanted, data=data):
+        for batch in batches(wanted, data=data):
             jobs = await bridge.run(lambda batch=batch: [read_copies(root, copies, data=data) for copies in batch])
             for read in jobs:
                 for number, instance in enumerate(_settle(read, books)):
@@ -351,44 +367,6 @@ def _settle(read: Read, books: Books) -> tuple[Instance, ...]:
         first = read.instances[0].path
         books.report.anomaly("duplicate", read.uid, f"{other.path} has other bytes under this UID than {first}")
     return read.instances
-
-
-def _by_instance(files: Iterable[IndexedFile]) -> list[list[IndexedFile]]:
-    """The files of each instance together, in the order of their paths."""
-    found: dict[str, list[IndexedFile]] = {}
-    for file in files:
-        found.setdefault(file.sop_instance_uid, []).append(file)
-    for copies in found.values():
-        if len(copies) > 1:
-            copies.sort(key=lambda file: file.path)
-    return [*found.values()]
-
-
-def _chunks(wanted: Iterable[list[IndexedFile]], size: int) -> Iterator[list[IndexedFile]]:
-    """Divide files into chunks of so many; the copies of one instance stay together."""
-    chunk: list[IndexedFile] = []
-    for copies in wanted:
-        if chunk and len(chunk) + len(copies) > size:
-            yield chunk
-            chunk = []
-        chunk.extend(copies)
-    if chunk:
-        yield chunk
-
-
-def _batches(wanted: Iterable[list[IndexedFile]], *, data: bool) -> Iterator[list[list[IndexedFile]]]:
-    """Divide instances into what one job reads."""
-    batch: list[list[IndexedFile]] = []
-    n_bytes = 0
-    for copies in wanted:
-        cost = sum(file.size for file in copies if data and file.size <= WHOLE)
-        if batch and (len(batch) >= _BATCH or n_bytes + cost > _BATCH_BYTES):
-            yield batch
-            batch, n_bytes = [], 0
-        batch.append(copies)
-        n_bytes += cost
-    if batch:
-        yield batch
 
 
 async def _as_it_is(instance: Instance) -> Instance:
