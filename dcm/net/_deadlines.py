@@ -75,20 +75,21 @@ class Deadlines:
     def due(self, phase: Phase) -> tuple[float, str] | None:
         """Return the next deadline, and what the peer has not done if it passes; None where there is none."""
         timeouts = self._timeouts
-        dues: list[tuple[float, str]] = []
-
-        def add(start: float, seconds: float | None, what: str) -> None:
-            if seconds is not None:
-                dues.append((start + seconds, f"{what} within {seconds:g} s"))
-
-        if phase is Phase.NEGOTIATING:
-            add(self._since, timeouts.association, "negotiate an association")
-        elif phase is Phase.OPERATING:
-            add(self._last_progress, timeouts.dimse, "go on with the operation")
+        first: tuple[float, str] | None = None
+        if phase is Phase.OPERATING:
+            first = _after(self._last_progress, timeouts.dimse, "go on with the operation")
         elif phase is Phase.READING:
-            add(self._last_progress, timeouts.dimse, "read what we sent")
+            first = _after(self._last_progress, timeouts.dimse, "read what we sent")
+        elif phase is Phase.NEGOTIATING:
+            first = _after(self._since, timeouts.association, "negotiate an association")
         elif phase is Phase.IDLE:
-            add(self._last_progress, self._idle, "ask for anything")
+            first = _after(self._last_progress, self._idle, "ask for anything")
         if phase is not Phase.OURS and self._pdu is not None:
-            add(self._pdu_since, timeouts.dimse, "send the rest of a PDU")
-        return min(dues, default=None)
+            second = _after(self._pdu_since, timeouts.dimse, "send the rest of a PDU")
+            if first is None or (second is not None and second < first):
+                return second
+        return first
+
+
+def _after(start: float, seconds: float | None, what: str) -> tuple[float, str] | None:
+    return None if seconds is None else (start + seconds, f"{what} within {seconds:g} s")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from dcm.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dcm.net._association import Association
     from dcm.net.wire import Command
 
@@ -26,12 +28,15 @@ class Exchange:
     ----------
     finished : bool
         Whether the final response has come.
+    then : callable or None
+        Called at once with the final response, or with None when the association is over, where nobody awaits `next`.
     """
 
     def __init__(self, association: Association, context_id: int, command: Command) -> None:
         self.context_id = context_id
         self.command = command
         self.finished = False
+        self.then: Callable[[Command | None], None] | None = None
         self._association = association
         self._responses: deque[tuple[Command, bytes | None]] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -58,11 +63,18 @@ class Exchange:
         if response.status is None or response.status not in (0xFF00, 0xFF01):
             self.finished = True
             self._association.exchange_finished(self)
+            if self.then is not None:
+                self.then(response)
+                return
         elif len(self._responses) == _MAX_WAITING:
             self._association.pause("responses")
         self.wake()
 
     def wake(self) -> None:
+        """Let whoever waits look again: there is a response, or the association is over."""
+        if self.then is not None and not self.finished:
+            then, self.then = self.then, None
+            then(None)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -82,7 +82,8 @@ def _load(path: str | os.PathLike[str]) -> Instance:
     if data is None:
         return Instance.from_file(name)
     uids = header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid
-    return Instance.from_buffer(*uids, data, path=Path(name))
+    # Making a Path of a name takes longer than reading a small file.
+    return Instance.from_buffer(*uids, data, path=path if isinstance(path, Path) else Path(name))
 
 
 def _in_hand(instance: Instance) -> Instance:

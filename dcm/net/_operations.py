@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dcm.net.wire import Context
     from dcm.net.wire.pdu import Buffer
 
-__all__ = ["SubOperations", "context_for", "echo", "find", "get", "is_pending", "move", "store"]
+__all__ = ["SubOperations", "begin_store", "context_for", "echo", "find", "get", "is_pending", "move", "store"]
 
 # C-CANCEL, then release or abort: all of it within two seconds.
 _CANCEL_WITHIN = 0.8
@@ -216,6 +216,20 @@ async def store(association: Association, context: Context, instance: Instance, 
     StoreError
         The file of the instance cannot be read, or has changed; the association is aborted if part of it had been sent.
     """
+    size = instance.size
+    # Read before anything is said: a file that cannot be read then costs one instance, not the association.
+    chunk = await _read(instance, bridge, 0, min(size, _CHUNK))
+    whole = len(chunk) == size
+    exchange = begin_store(association, context, instance, chunk if whole else None)
+    if not whole:
+        await _send_rest(association, context.id, instance, bridge, chunk)
+    await association.drained()
+    response, _ = await exchange.next()
+    return _status(association, response)
+
+
+def begin_store(association: Association, context: Context, instance: Instance, data: Buffer | None) -> Exchange:
+    """Send the request of a C-STORE, and the data set if it is given."""
     command = Command(
         CommandField.C_STORE_RQ,
         affected_class=instance.sop_class_uid,
@@ -223,16 +237,7 @@ async def store(association: Association, context: Context, instance: Instance, 
         priority=Priority.MEDIUM,
         has_data=True,
     )
-    size = instance.size
-    # Read before anything is said: a file that cannot be read then costs one instance, not the association.
-    chunk = await _read(instance, bridge, 0, min(size, _CHUNK))
-    whole = len(chunk) == size
-    exchange = association.start(context.id, command, chunk if whole else None)
-    if not whole:
-        await _send_rest(association, context.id, instance, bridge, chunk)
-    await association.drained()
-    response, _ = await exchange.next()
-    return _status(association, response)
+    return association.start(context.id, command, data)
 
 
 async def _send_rest(

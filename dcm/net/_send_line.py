@@ -22,6 +22,7 @@ from dcm.errors import (
     NoContextError,
     PeerTimeoutError,
 )
+from dcm.net._burst import Burst
 from dcm.net._connect import connect
 from dcm.net._contexts import MAX_CONTEXTS
 from dcm.net._operations import store
@@ -146,6 +147,7 @@ class Line:
             self.opened = True
             while not self._retired and (item := await self._queue.take()) is not None:
                 await self._see_through(item)
+                await self._go_ahead()
         except NetworkError as error:
             if self._on_open is None:
                 raise
@@ -153,21 +155,47 @@ class Line:
         finally:
             await self._close()
 
-    async def _see_through(self, item: Item) -> None:
+    async def _go_ahead(self) -> None:
+        """Send what is read and fits the association that is open, without much ado."""
+        while self._association is not None:
+            burst = Burst(self._association, self._contexts, self._take_now, self._settle)
+            try:
+                await burst.run()
+            except BaseException as error:
+                if burst.item is not None and not burst.item.over:
+                    self._give_up(burst.item, error)
+                raise
+            if burst.item is None:
+                return
+            await self._see_through(burst.item, burst.error)
+
+    def _take_now(self) -> Item | None:
+        return None if self._retired else self._queue.take_now()
+
+    async def _see_through(self, item: Item, lost: NetworkError | None = None) -> None:
+        """Send one instance, whatever it takes; `lost` has ended the association on which it was."""
         assert item.instance is not None
         try:
-            safe = await self._send(item, item.instance)
+            safe = await self._send(item, item.instance, lost)
         except BaseException as error:
             if isinstance(error, NetworkError) and self._on_open is not None:
                 # Somebody else's turn: this is not the line that waits for the peer to come back.
                 self._queue.back(item)
-                raise
-            cause = self._state.failure or error
-            self._state.record(item.instance, Outcome.FAILED, why(cause))
-            self._queue.done()
-            if item.placed is not None and not item.placed.done():
-                item.placed.set_exception(cause)
+            else:
+                self._give_up(item, error)
             raise
+        self._end(item, safe=safe)
+
+    def _give_up(self, item: Item, error: BaseException) -> None:
+        """Nothing more will be sent."""
+        cause = self._state.failure or error
+        assert item.instance is not None
+        self._state.record(item.instance, Outcome.FAILED, why(cause))
+        if item.placed is not None and not item.placed.done():
+            item.placed.set_exception(cause)
+        self._end(item, safe=False)
+
+    def _end(self, item: Item, *, safe: bool) -> None:
         self._queue.done()
         item.end(safe=safe)
 
@@ -178,15 +206,22 @@ class Line:
 
     # -- one instance --------------------------------------------------------------------------------------------------
 
-    async def _send(self, item: Item, instance: Instance) -> bool:
+    async def _send(self, item: Item, instance: Instance, lost: NetworkError | None) -> bool:
         """Send an instance, and say whether the peer has it.
 
         Again where the answer did not come: to store an instance twice is to store it once.
         """
         state = self._state
         time = asyncio.get_running_loop().time
-        n_answers = 0
         while True:
+            if lost is not None:
+                await self._close()
+                if not self._go_on(item, lost):
+                    state.record(instance, Outcome.FAILED, lost.message)
+                    return False
+                await self._pause(item.tries, lost)
+            elif item.answers:
+                await asyncio.sleep(_delay(item.answers))
             try:
                 association, context = await self._association_for(pair_of(instance))
             except NoContextError as error:
@@ -195,37 +230,48 @@ class Line:
             begun = time()
             try:
                 status = await store(association, context, instance, state.bridge)
-            except (AssociationAbortedError, PeerTimeoutError) as error:
-                await self._close()
-                if not self._go_on(item, error):
-                    state.record(instance, Outcome.FAILED, error.message)
-                    return False
-                if self._on_open is not None:
-                    raise
-                await self._pause(item.tries, error)
+            except NetworkError as error:
+                lost = error
                 continue
             except (OSError, DcmError) as error:
-                if isinstance(error, NetworkError):
-                    raise
                 state.record(instance, Outcome.FAILED, f"cannot be read: {why(error)}")
                 return False
-            state.choked = 0
-            state.answered = True
-            n_answers += 1
-            # Out of resources is the one failure that another try may cure (PS3.4 table B.2-1).
-            if status & 0xFF00 != 0xA700:
-                state.short = 0
-                state.answered_one(instance.size, time() - begun)
+            if self._enough(item, status, time() - begun):
                 return self._judge(instance, status)
-            if n_answers == _TRIES or state.short >= _MOST_SHORT:
-                state.short += 1
-                return self._judge(instance, status)
-            await asyncio.sleep(_delay(n_answers))
+
+    def _settle(self, item: Item, status: int, waited: float) -> bool:
+        """Enter what the answer to an instance means; False where it is to be sent once more."""
+        if not self._enough(item, status, waited):
+            return False
+        assert item.instance is not None
+        self._end(item, safe=self._judge(item.instance, status))
+        return True
+
+    def _enough(self, item: Item, status: int, waited: float) -> bool:
+        """Whether an answer is the last word on an instance."""
+        state = self._state
+        state.choked = 0
+        state.answered = True
+        # Out of resources is the one failure that another try may cure (PS3.4 table B.2-1).
+        if status & 0xFF00 != 0xA700:
+            state.short = 0
+            assert item.instance is not None
+            state.answered_one(item.instance.size, waited)
+            return True
+        item.answers += 1
+        if item.answers < _TRIES and state.short < _MOST_SHORT:
+            return False
+        state.short += 1
+        return True
 
     def _go_on(self, item: Item, error: NetworkError) -> bool:
         """Whether to send an instance once more whose association broke."""
+        if not isinstance(error, (AssociationAbortedError, PeerTimeoutError)):
+            raise error
         item.tries += 1
         if item.tries < (2 if isinstance(error, PeerTimeoutError) else _TRIES):
+            if self._on_open is not None:
+                raise error
             return True
         # It may be this one instance that the peer chokes on, time and again: the others are not to blame.
         self._state.choked += 1

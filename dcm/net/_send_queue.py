@@ -30,7 +30,7 @@ _QUEUE_LENGTH = 256
 _QUEUE_BYTES = 32 << 20
 # Crossing to a thread and back costs as much as reading several small files.
 _BATCH_LENGTH = 32
-_READERS = 2
+_MOST_READERS = 2
 
 Pair = tuple[str, str]
 
@@ -48,9 +48,13 @@ class Item:
         Whether the peer has it, for whoever waits.
     tries : int
         How many associations have broken while it was being sent.
+    answers : int
+        How often the peer had no room for it just then.
+    over : bool
+        Whether it has reached an end.
     """
 
-    __slots__ = ("instance", "number", "over", "placed", "source", "tries")
+    __slots__ = ("answers", "instance", "number", "over", "placed", "source", "tries")
 
     def __init__(self, source: Instance | str | os.PathLike[str], placed: asyncio.Future[bool] | None) -> None:
         self.number = 0
@@ -58,6 +62,7 @@ class Item:
         self.instance: Instance | None = None
         self.placed = placed
         self.tries = 0
+        self.answers = 0
         self.over = False
 
     @property
@@ -98,6 +103,7 @@ class SendQueue:
         self._waiting: deque[Item] = deque()
         self._unread: deque[Item] = deque()
         self._readers: set[asyncio.Task[None]] = set()
+        self._n_readers = 1
         self._bytes = 0
         self._n_put = 0
         self._n_out = 0
@@ -173,7 +179,7 @@ class SendQueue:
     # -- reading ahead -------------------------------------------------------------------------------------------------
 
     def _read_ahead(self) -> None:
-        if not self._unread or len(self._readers) >= _READERS:
+        if not self._unread or len(self._readers) >= self._n_readers:
             return
         # What is next must be read, whatever else there is.
         if self._bytes < _QUEUE_BYTES or self._unread[0] is self._waiting[0]:
@@ -238,20 +244,27 @@ class SendQueue:
 
         Whoever takes it says `done`, or puts it `back`.
         """
-        while True:
-            while self._waiting and self._waiting[0].over:
-                self._waiting.popleft()
-            self._make_room()
-            if self._waiting:
-                if self._waiting[0].instance is not None:
-                    break
-            elif self._ended and not self._n_out:
+        while (item := self.take_now()) is None:
+            if not self._waiting and self._ended and not self._n_out:
                 return None
+            if self._unread and self._n_put > len(self._waiting):
+                # The disk is slower than the peer. Else one reader is better: the others would only be in our way.
+                self._n_readers = _MOST_READERS
+                self._read_ahead()
             self._changed.clear()
             await self._changed.wait()
-        item = self._waiting.popleft()
-        self._bytes -= item.weight
-        self._n_out += 1
+        return item
+
+    def take_now(self) -> Item | None:
+        """Return the next item if it is there and has been read."""
+        waiting = self._waiting
+        while waiting and waiting[0].over:
+            waiting.popleft()
+        item = None
+        if waiting and waiting[0].instance is not None:
+            item = waiting.popleft()
+            self._bytes -= item.weight
+            self._n_out += 1
         self._make_room()
         return item
 
