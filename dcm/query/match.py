@@ -26,7 +26,7 @@ from typing import Final, TypeAlias
 from dcm.attrs import FLOAT_VRS, INT_VRS, Attributes, Shape, Value
 from dcm.query._moments import moment_matcher
 
-__all__ = ["Matcher", "is_universal", "matches", "value_matcher"]
+__all__ = ["Matcher", "is_about_query", "is_universal", "matches", "value_matcher"]
 
 Predicate: TypeAlias = Callable[[Value], bool]
 
@@ -80,7 +80,7 @@ class Matcher:
     def __init__(self, query: Attributes) -> None:
         self._keys: list[tuple[int, _Key]] = []
         for tag, vr, value in query.elements():
-            if tag in _ENVELOPE or tag >> 16 in _ENVELOPE_GROUPS:
+            if is_about_query(tag):
                 continue
             predicate = value_matcher(vr, value)
             if predicate is not None:
@@ -135,6 +135,11 @@ class _Key:
                 known.clear()
             verdict = known[value] = self._judge(value)
         return verdict
+
+
+def is_about_query(tag: int) -> bool:
+    """Whether an attribute of a query says how it is to be read or answered, and is no key."""
+    return tag in _ENVELOPE or tag >> 16 in _ENVELOPE_GROUPS
 
 
 def is_universal(vr: str, value: Value) -> bool:

@@ -41,7 +41,8 @@ class Report(abc.ABC):
         ----------
         kind : str
             "foreign": it is not DICOM, or no instance (a DICOMDIR), and nobody will miss it; "truncated": an instance
-            that is not whole; "unreadable": nobody knows what it is.
+            that is not whole; "unreadable": nobody knows what it is; "inconsistent": it is given, but not under the
+            parents that it names, since other files contradict it.
         path : path
         reason : str, optional
             Why, in the same words for the same cause.
@@ -51,7 +52,7 @@ class Report(abc.ABC):
     @property
     def n_lost_files(self) -> int:
         """How many of the files that were left out may have been instances."""
-        return self.files.count() - self.files.count("foreign")
+        return self.files.count() - self.files.count("foreign") - self.files.count("inconsistent")
 
     @property
     @abc.abstractmethod
@@ -133,6 +134,7 @@ FILE_LABELS = {
     "foreign": "left alone",
     "truncated": "left out",
     "unreadable": "could not be read",
+    "inconsistent": "contradicted by others",
 }
 
 

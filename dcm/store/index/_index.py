@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import threading
@@ -16,6 +15,7 @@ from dcm.attrs import Attributes
 from dcm.errors import StoreError
 from dcm.levels import QueryLevel
 from dcm.store.index._database import DamagedError, Database
+from dcm.store.index._lock import ScanLock
 from dcm.store.index._places import Place, default_directory
 from dcm.store.index._reading import FileReader, Finding, stamp_of
 from dcm.store.index._scan import Scan, ScanResult
@@ -193,7 +193,9 @@ class Index:
                 progress=progress,
             ).run()
 
-        with self._scanning, self._only_writer(stop):
+        with self._only_writer(stop, progress) as mine:
+            if not mine:
+                return ScanResult(interrupted=True)
             self._flush()
             try:
                 return scan()
@@ -204,21 +206,21 @@ class Index:
             return result
 
     @contextlib.contextmanager
-    def _only_writer(self, stop: Callable[[], bool] | None) -> Iterator[None]:
-        """Wait until no other process scans."""
-        if self._place is None:
-            yield
-            return
+    def _only_writer(self, stop: Callable[[], bool] | None, progress: Progress | None) -> Iterator[bool]:
+        """Wait until nobody else scans; False where that was stopped."""
+        lock = ScanLock(self._scanning, None if self._place is None else self._place.lock)
         try:
-            self._place.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fd = os.open(self._place.lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            if not lock.acquire(blocking=False):
+                if progress is not None:
+                    progress.phase(f"waiting for another process that indexes {self.root}")
+                if not lock.wait(stop):
+                    yield False
+                    return
+            yield True
         except OSError as exc:
-            raise StoreError(f"cannot use the index {self._database.name}: {exc.strerror}") from exc
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
+            raise StoreError(f"cannot use the index {self._database.name}: {exc.strerror or exc}") from exc
         finally:
-            os.close(fd)
+            lock.release()
 
     def add(self, path: str | os.PathLike[str], header: Header | None = None) -> None:
         """Take in a file that we have just written, complete, so that nobody need read it.
@@ -270,7 +272,7 @@ class Index:
                     for path, finding in added.items():
                         directory, _, name = path.rpartition(b"/")
                         rows.append((writer.directory(directory), name, finding))
-                    writer.put(rows, new=False)
+                    writer.put(rows, known=True)
                     writer.finish()
             except DamagedError as exc:
                 self._replace(exc)  # the next refresh reads them
@@ -300,7 +302,7 @@ class Index:
 
         def ask() -> list[Attributes]:
             with self._database.read() as connection:
-                return search(connection, level, query, within)
+                return search(connection, os.fsencode(self.root), level, query, within)
 
         return self._healed(ask)
 

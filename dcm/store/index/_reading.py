@@ -19,9 +19,11 @@ __all__ = ["FileReader", "Finding", "LeftOut", "Stamp", "stamp_of"]
 
 _CHARSET = 0x00080005
 _IDENTITY = frozenset({0x00080016, 0x00080018})
-COMMON_TAGS = frozenset([tag for tag in QUERY_TAGS if tag in up_to(QueryLevel.SERIES)]) - {_CHARSET}
-"""What the instances of a series have in common."""
-OWN_TAGS = QUERY_TAGS - COMMON_TAGS - _IDENTITY - {_CHARSET}
+# Image type, dates of instance, acquisition and content, frames, rows, columns: an image's, but seldom only its own.
+_OFTEN_SHARED = frozenset({0x00080008, 0x00080012, 0x00080022, 0x00080023, 0x00280008, 0x00280010, 0x00280011})
+COMMON_TAGS = frozenset([tag for tag in QUERY_TAGS if tag in up_to(QueryLevel.SERIES)]) | _OFTEN_SHARED
+"""What the instances of a series have in common, or nearly all of them."""
+OWN_TAGS = QUERY_TAGS - COMMON_TAGS - _IDENTITY
 """What each instance has for itself, besides its UIDs."""
 
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory: a DICOMDIR
@@ -142,9 +144,8 @@ class FileReader:
                 tags.append(tag)
                 vrs.append(vr)
                 values.append(value)
-            else:
-                common.append(tag)
-                common.append(encoded)
+            elif tag not in _IDENTITY:
+                common += tag, encoded
         # By its bytes: what is encoded alike is decoded once.
         key = (tuple(common), tuple(tags), tuple(vrs))
         packed = self._known.get(key)
@@ -156,7 +157,7 @@ class FileReader:
 
 
 def _pack(header: Header, tags: list[int], vrs: list[str]) -> PackedHeader | LeftOut:
-    record = header.attributes.only(COMMON_TAGS)
+    record = header.attributes.only(COMMON_TAGS).without({_CHARSET})
     for level in (QueryLevel.STUDY, QueryLevel.SERIES):
         uid = record.text(UID_TAGS[level])
         if not uid or "\\" in uid:

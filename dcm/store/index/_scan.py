@@ -7,18 +7,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from dcm.errors import StoreError, UsageError
-from dcm.report import Progress, Report
+from dcm.report import Problem, ProblemLog, Progress, Report
 from dcm.store.index._database import Database
 from dcm.store.index._reading import FileReader, Finding, LeftOut, Stamp
 from dcm.store.index._walk import Folder, walk
 from dcm.store.index._writing import Writer
-from dcm.text import plural
+from dcm.text import plural, safe_text
 
 __all__ = ["Scan", "ScanResult"]
 
 _WINDOW = 20_000  # how many files wait to be read before any is: with so many the disk can be read in its order
+_STEP = 64
 _BATCH_SECONDS = 0.5  # what a crash loses at most
 
 
@@ -33,7 +35,7 @@ class ScanResult:
     n_instances, n_series, n_studies, n_patients : int
         What is in them: several files may be one instance.
     n_new, n_changed, n_removed, n_unchanged : int
-        Of the files that are, or were, instances. What is not unchanged was read.
+        Of the files that are, or were, instances.
     left_out : dict of str to int
         How many files were left out, by the kinds of `Report.leave_out`.
     rebuilt : bool
@@ -69,6 +71,20 @@ class ScanResult:
 _Known = dict[bytes, tuple[Stamp, bool, LeftOut | None]]
 
 
+class _Waiting(NamedTuple):
+    """A file that has to be read."""
+
+    folder: Folder
+    name: bytes
+    stamp: Stamp
+    known: bool  # whether the index has it
+    was_instance: bool
+
+    @property
+    def path(self) -> bytes:
+        return self.folder.join(self.name)
+
+
 class Scan:
     """One scan.
 
@@ -82,7 +98,7 @@ class Scan:
     trusting : bool
         False to read every file, whatever it looks like from outside.
     report : Report or None
-        Told what is left out.
+        Told at the end what is left out, and which files contradict others.
     stop : callable or None
         Asked now and then whether to stop.
     progress : Progress or None
@@ -110,7 +126,9 @@ class Scan:
         self._stop = stop
         self._progress = progress
         self._reader = FileReader()
-        self._waiting: list[tuple[Folder, bytes, Stamp, bool]] = []  # directory, name, stamp, whether it is known
+        # Kept until the end: a scan that finds the index damaged is done again, and nothing is told twice.
+        self._log = ProblemLog()
+        self._waiting: list[_Waiting] = []
         self._gone: list[tuple[int, list[bytes]]] = []
         self._n_expected = 0
         self.result = ScanResult()
@@ -131,10 +149,12 @@ class Scan:
         try:
             self._scan()
         except (FileNotFoundError, NotADirectoryError) as exc:
-            raise UsageError(f"no such directory: {self._root}") from exc
+            raise UsageError(f"no such directory: {safe_text(self._root)}") from exc
         except OSError as exc:
-            raise StoreError(f"cannot read {self._root}: {exc.strerror or exc}") from exc
+            raise StoreError(f"cannot read {safe_text(self._root)}: {exc.strerror or exc}") from exc
         self._count()
+        if self._report is not None:
+            self._report.files.extend(self._log)
         self.result.seconds = time.perf_counter() - start
         return self.result
 
@@ -142,6 +162,7 @@ class Scan:
         with self._database.read() as connection:
             numbers = dict(connection.execute("SELECT path, id FROM directory").fetchall())
         seen: set[bytes] = set()
+        before = _identity(self._raw_root)
         for folder in walk(self._raw_root, recurse=self._recurse, file_ext=self._file_ext):
             if self._stopped():
                 break
@@ -150,6 +171,8 @@ class Scan:
             if len(self._waiting) >= _WINDOW:
                 self._read_waiting()
         self._read_waiting()
+        if _identity(self._raw_root) != before:  # a disk that was unmounted, say: what is gone is not gone for good
+            raise StoreError(f"{safe_text(self._root)} was replaced while it was read")
         if not self.result.interrupted:
             self._remove([number for path, number in numbers.items() if path not in seen])
 
@@ -170,7 +193,8 @@ class Scan:
                 else:
                     self._leave_out(folder.join(name), before[2])
             else:
-                self._waiting.append((folder, name, stamp, before is not None and before[2] is None))
+                was_instance = before is not None and before[2] is None
+                self._waiting.append(_Waiting(folder, name, stamp, before is not None, was_instance))
                 self._n_expected += 1
         for name, why in folder.left_out:
             self._leave_out(folder.join(name), why)
@@ -191,14 +215,17 @@ class Scan:
     def _leave_out(self, path: bytes, why: LeftOut) -> None:
         counts = self.result.left_out
         counts[why.kind] = counts.get(why.kind, 0) + 1
-        if self._report is not None:
-            self._report.leave_out(why.kind, os.fsdecode(self._raw_root + b"/" + path), why.reason)
+        self._tell(why.kind, path, why.reason)
+
+    def _tell(self, kind: str, path: bytes, reason: str) -> None:
+        full = os.fsdecode(self._raw_root + b"/" + path)
+        self._log.add(Problem(kind, full, reason, path=full))
 
     def _read_waiting(self) -> None:
         """Read what waits, in the order in which it probably lies on the disk, and write what it is."""
         waiting, self._waiting = self._waiting, []
         gone, self._gone = self._gone, []
-        waiting.sort(key=lambda item: item[2].inode)
+        waiting.sort(key=lambda file: file.stamp.inode)
         if self._progress is not None and waiting:
             self._progress.expected(self._n_expected)
         for batch in self._batches(waiting):
@@ -206,54 +233,59 @@ class Scan:
         if gone:
             self._write([], gone)
 
-    def _batches(
-        self, waiting: list[tuple[Folder, bytes, Stamp, bool]]
-    ) -> Iterator[list[tuple[Folder, bytes, bool, Finding | None]]]:
-        batch: list[tuple[Folder, bytes, bool, Finding | None]] = []
+    def _batches(self, waiting: list[_Waiting]) -> Iterator[list[tuple[_Waiting, Finding | None]]]:
+        batch: list[tuple[_Waiting, Finding | None]] = []
+        root = self._raw_root + b"/"
         due = time.monotonic() + _BATCH_SECONDS
-        for n, (folder, name, _, known) in enumerate(waiting, 1):
-            found = self._reader.read(self._raw_root + b"/" + folder.join(name))
-            batch.append((folder, name, known, found))
-            if n % 64 == 0:
+        for n, file in enumerate(waiting, 1):
+            batch.append((file, self._reader.read(root + file.path)))
+            if n % _STEP == 0:
                 if self._progress is not None:
-                    self._progress.advanced(64, 0)
+                    self._progress.advanced(_STEP, 0)
                 if self._stopped():
                     break
                 if time.monotonic() > due:
                     yield batch
                     batch = []
                     due = time.monotonic() + _BATCH_SECONDS
+        if self._progress is not None and not self.result.interrupted:
+            self._progress.advanced(len(waiting) % _STEP, 0)
         if batch:
             yield batch
 
-    def _write(
-        self, batch: list[tuple[Folder, bytes, bool, Finding | None]], gone: list[tuple[int, list[bytes]]]
-    ) -> None:
-        result = self.result
+    def _write(self, batch: list[tuple[_Waiting, Finding | None]], gone: list[tuple[int, list[bytes]]]) -> None:
+        """Write what was found in one transaction."""
+        new: list[tuple[int, bytes, Finding]] = []
+        known: list[tuple[int, bytes, Finding]] = []
         with self._database.write() as connection:
             writer = Writer(connection)
-            numbers: dict[bytes, int] = {}
-            rows: dict[bool, list[tuple[int, bytes, Finding]]] = {True: [], False: []}
-            for folder, name, known, found in batch:
-                number = numbers.get(folder.path)
-                if number is None:
-                    number = numbers[folder.path] = writer.directory(folder.path)
-                if found is None:
-                    writer.remove(number, [name])
-                    result.n_removed += known
-                    continue
-                rows[True].append((number, name, found))
-                if found.left_out is not None:
-                    self._leave_out(folder.join(name), found.left_out)
-                    result.n_removed += known
-                elif known:
-                    result.n_changed += 1
-                else:
-                    result.n_new += 1
-            writer.put(rows[True], new=False)
+            for file, found in batch:
+                number = writer.directory(file.folder.path)
+                if found is not None:
+                    (known if file.known else new).append((number, file.name, found))
+                elif file.known:
+                    writer.remove(number, [file.name])
+            writer.put(new, known=False)
+            same = writer.put(known, known=True)
             for number, names in gone:
                 writer.remove(number, names)
             writer.finish()
+            for file, found in batch:
+                self._note(file, found, (writer.directory(file.folder.path), file.name) in same)
+
+    def _note(self, file: _Waiting, found: Finding | None, same: bool) -> None:
+        """Count a file that was read."""
+        result = self.result
+        if found is None or found.left_out is not None:
+            result.n_removed += file.was_instance
+            if found is not None and found.left_out is not None:
+                self._leave_out(file.path, found.left_out)
+        elif not file.was_instance:
+            result.n_new += 1
+        elif same:
+            result.n_unchanged += 1
+        else:
+            result.n_changed += 1
 
     def _remove(self, numbers: list[int]) -> None:
         """Take out directories that are not there any more."""
@@ -272,7 +304,35 @@ class Scan:
             tree = connection.execute(
                 "SELECT count(DISTINCT series_uid), count(DISTINCT study_uid), count(DISTINCT patient_id) FROM header"
             ).fetchone()
+            for reason, query in _CONTRADICTIONS.items():
+                for directory, name in connection.execute(query):
+                    self._tell("inconsistent", b"/".join(filter(None, (directory, name))), reason)
         result = self.result
         result.n_files = files[0]
         result.n_instances = files[0] - copies[0]
         result.n_series, result.n_studies, result.n_patients = tree
+
+
+def _identity(root: bytes) -> tuple[int, int]:
+    status = os.stat(root)  # noqa: PTH116 - bytes
+    return status.st_dev, status.st_ino
+
+
+# The first file of each header, and each file of an instance, that says something else than those that it gives way to.
+_CONTRADICTIONS = {
+    "a study of two patients": (
+        "SELECT min(d.path), f.name FROM header h JOIN file f ON f.header = h.id "
+        "JOIN directory d ON d.id = f.directory WHERE h.id IN (SELECT id FROM header "
+        "WHERE said_patient_id NOT IN (patient_id, '') AND said_study_uid = study_uid) GROUP BY h.id"
+    ),
+    "a series of two studies": (
+        "SELECT min(d.path), f.name FROM header h JOIN file f ON f.header = h.id "
+        "JOIN directory d ON d.id = f.directory WHERE h.id IN (SELECT id FROM header "
+        "WHERE said_study_uid <> study_uid) GROUP BY h.id"
+    ),
+    "an instance of two series": (
+        "SELECT d.path, f.name FROM file f JOIN header h ON h.id = f.header JOIN directory d ON d.id = f.directory "
+        "JOIN file o ON o.sop_uid = f.sop_uid AND o.copy = 0 JOIN header oh ON oh.id = o.header "
+        "WHERE f.copy > 0 AND h.series_uid <> oh.series_uid"
+    ),
+}

@@ -1,47 +1,40 @@
 """Searching the index: which headers match, which instances, and what they make up.
 
 Every key is judged on whole paths: an instance with the attributes of its series, study and patient. A patient, study
-or series matches where something in it does.
+or series matches where something in it does. A key that the index does not hold is looked for in the files of those
+instances that all other keys leave.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from dcm.attrs import Attributes, Value
+from dcm.errors import DcmError
 from dcm.levels import QueryLevel
+from dcm.peek import QUERY_TAGS, peek_file
 from dcm.query import QueryResult
-from dcm.query._counts import COUNT_TAGS
 from dcm.query._elements import UID_TAGS, up_to
-from dcm.query.match import Matcher
+from dcm.query.match import Matcher, is_about_query
 from dcm.store.index._codec import Header
 from dcm.store.index._reading import COMMON_TAGS
+from dcm.store.index._tree import COMPUTED_TAGS, Tree, owner_of
 from dcm.store.index._writing import id_list
 
 __all__ = ["search"]
 
-_MODALITY = 0x00080060
-_MODALITIES_IN_STUDY = 0x00080061
-_SOP_CLASSES_IN_STUDY = 0x00080062
-_STUDY_SETS = ((_MODALITIES_IN_STUDY, "CS"), (_SOP_CLASSES_IN_STUDY, "UI"))
-_COMPUTED = frozenset({*COUNT_TAGS.values(), _MODALITIES_IN_STUDY, _SOP_CLASSES_IN_STUDY})
+_AVAILABLE_TRANSFER_SYNTAX_UID = 0x00083002
+_HELD = QUERY_TAGS | COMPUTED_TAGS | {_AVAILABLE_TRANSFER_SYNTAX_UID}
 _CONDITIONS = (
     "patient_id IN (SELECT value FROM json_each(?))",
     "study_uid IN (SELECT value FROM json_each(?))",
     "series_uid IN (SELECT value FROM json_each(?))",
     "id IN (SELECT header FROM file WHERE sop_uid IN (SELECT value FROM json_each(?)))",
 )
-
-
-@dataclass(slots=True)
-class _Series:
-    """The headers of one series, by their numbers, and how many instances each has."""
-
-    study: str
-    headers: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -54,7 +47,11 @@ class _Row:
 
 
 def search(
-    connection: sqlite3.Connection, level: QueryLevel, query: Attributes | None, within: QueryResult | None
+    connection: sqlite3.Connection,
+    root: bytes,
+    level: QueryLevel,
+    query: Attributes | None,
+    within: QueryResult | None,
 ) -> list[Attributes]:
     """Find what matches.
 
@@ -62,6 +59,8 @@ def search(
     ----------
     connection : sqlite3.Connection
         In a transaction.
+    root : bytes
+        The directory, for keys that have to be looked for in the files.
     level : QueryLevel
         The level of the records.
     query : Attributes or None
@@ -75,43 +74,50 @@ def search(
         With what the index holds of this level and those above it, counts of what is below, and at STUDY level the
         modalities and SOP classes. Sorted by unique keys, from the patient down.
     """
-    return _Search(connection, level, query or Attributes(), within).run()
+    return _Search(connection, root, level, query or Attributes(), within).run()
 
 
 class _Search:
     def __init__(
-        self, connection: sqlite3.Connection, level: QueryLevel, query: Attributes, within: QueryResult | None
+        self,
+        connection: sqlite3.Connection,
+        root: bytes,
+        level: QueryLevel,
+        query: Attributes,
+        within: QueryResult | None,
     ) -> None:
         self._db = connection
+        self._root = root
         self._level = level
-        self._query = query
-        self._within = within
         self._limits = _limits(query, within)
         matcher = Matcher(query)
-        self._common = matcher.only(COMMON_TAGS | set(UID_TAGS[:3]))
-        self._computed = matcher.only(_COMPUTED)
-        self._own = matcher.only(matcher.tags - self._common.tags - _COMPUTED)
-        asked = {tag for tag in query if tag in _COMPUTED}
-        self._extra = asked  # attributes of levels above that are asked for
+        self._common = matcher.only(COMMON_TAGS)
+        self._computed = matcher.only(COMPUTED_TAGS)
+        self._own = matcher.only(_HELD - COMMON_TAGS - COMPUTED_TAGS)
+        self._others = matcher.only(matcher.tags - _HELD)
+        self._asked = COMPUTED_TAGS.intersection(query)
+        self._unheld = frozenset([tag for tag in query if tag not in _HELD and not is_about_query(tag)])
 
     def run(self) -> list[Attributes]:
         rows = [row for row in self._headers() if self._common(row.header.record)]
-        tree = _Tree(self._db, {row.uids[0] for row in rows})
+        tree = Tree(self._db, {row.number: row.header for row in rows}, {row.uids[0] for row in rows})
         if self._computed.tags:
-            rows = [row for row in rows if self._computed(tree.computed(row, QueryLevel.SERIES))]
+            rows = [row for row in rows if self._computed(tree.computed(row.uids, QueryLevel.SERIES))]
         if self._level is QueryLevel.IMAGE:
             return self._images(rows, tree)
-        if self._own.tags or 3 in self._limits:
-            rows = [row for row in rows if next(self._instances(row), None) is not None]
+        if self._own.tags or self._unheld or QueryLevel.IMAGE in self._limits:
+            samples = {row.number: next(self._instances(row), None) for row in rows}
+            rows = [row for row in rows if samples[row.number] is not None]
         else:
-            rows = [row for row in rows if tree.size(row)]
-        return self._entities(rows, tree)
+            samples = {}
+            rows = [row for row in rows if tree.sizes.get(row.number)]
+        return list(self._entities(rows, samples, tree))
 
     def _headers(self) -> Iterator[_Row]:
         """The headers within the limits that SQL can see to."""
         where, parameters = ["1"], []
-        for level, uids in self._limits.items():
-            for wanted in uids:
+        for level, limits in self._limits.items():
+            for wanted in limits:
                 where.append(_CONDITIONS[level])
                 parameters.append(id_list(wanted))
         cursor = self._db.execute(
@@ -124,53 +130,71 @@ class _Search:
 
     def _instances(self, row: _Row) -> Iterator[Attributes]:
         """The instances with a header that match."""
-        rows = self._db.execute("SELECT sop_uid, data FROM file WHERE header = ? AND copy = 0", (row.number,))
-        limits = self._limits.get(3, [])
         make, matches, always = row.header.instance, self._own, not self._own.tags
-        for uid, data in rows:
+        limits = self._limits.get(QueryLevel.IMAGE, [])
+        for uid, data, *place in self._db.execute(_INSTANCES_AT if self._unheld else _INSTANCES, (row.number,)):
             if limits and not all(uid in wanted for wanted in limits):
                 continue
             record = make(uid, data)
-            if always or matches(record):
+            if not (always or matches(record)):
+                continue
+            if not place:
                 yield record
+            elif (whole := self._with_unheld(record, *place)) is not None:
+                yield whole
 
-    def _images(self, rows: list[_Row], tree: _Tree) -> list[Attributes]:
+    def _with_unheld(self, record: Attributes, directory: bytes, name: bytes) -> Attributes | None:
+        """A record with what the index does not hold of it; None where that does not match, or cannot be read."""
+        path = b"/".join(part for part in (self._root, directory, name) if part)
+        try:
+            found = peek_file(os.fsdecode(path), self._unheld).attributes
+        except DcmError:
+            return None
+        return record.replace(found.elements()) if self._others(found) else None
+
+    def _images(self, rows: Iterable[_Row], tree: Tree) -> list[Attributes]:
         found: list[Attributes] = []
         for row in rows:
-            records = self._instances(row)
-            if self._extra:
-                items = [item for item in tree.computed(row, QueryLevel.SERIES).elements() if item[0] in self._extra]
-                records = (record.replace(items) for record in records)
-            found.extend(records)
-        found.sort(key=lambda record: tuple([record.text(tag) for tag in UID_TAGS]))
+            if self._asked:
+                items = _chosen(tree.computed(row.uids, QueryLevel.SERIES), self._asked)
+                found.extend([record.replace(items) for record in self._instances(row)])
+            else:
+                found.extend(self._instances(row))
+        found.sort(key=lambda record: tuple(map(record.text, UID_TAGS)))
         return found
 
-    def _entities(self, rows: list[_Row], tree: _Tree) -> list[Attributes]:
+    def _entities(
+        self, rows: Iterable[_Row], samples: dict[int, Attributes | None], tree: Tree
+    ) -> Iterator[Attributes]:
         """One record for each patient, study or series that the headers belong to."""
         level = self._level
         groups: dict[str, list[_Row]] = defaultdict(list)
         for row in rows:
             groups[row.uids[level]].append(row)
-        found = []
+        wanted = self._asked | {tag for tag in COMPUTED_TAGS if owner_of(tag) is level}
         for members in groups.values():
-            # Of headers that differ the one that most instances have; of equals the first by content.
-            row = max(members, key=tree.size)
-            computed = tree.computed(row, level)
-            keep = [item for item in computed.elements() if item[0] in self._extra or _owner(item[0]) is level]
-            found.append(row.header.record.only(up_to(level)).replace(keep))
-        return found
+            # Of headers that differ the one that most instances have, of equals the first by content.
+            row = max(members, key=lambda member: tree.sizes.get(member.number, 0))
+            record = samples.get(row.number) or row.header.record
+            yield record.only(up_to(level)).replace(_chosen(tree.computed(row.uids, level), wanted))
 
 
-def _owner(tag: int) -> QueryLevel:
-    """The level that a computed attribute belongs to."""
-    return next((QueryLevel(owner) for (owner, _), count in COUNT_TAGS.items() if count == tag), QueryLevel.STUDY)
+_INSTANCES = "SELECT sop_uid, data FROM file WHERE header = ? AND copy = 0"
+_INSTANCES_AT = (
+    "SELECT f.sop_uid, f.data, d.path, f.name FROM file f JOIN directory d ON d.id = f.directory "
+    "WHERE f.header = ? AND f.copy = 0 ORDER BY d.path, f.name"
+)
 
 
-def _limits(query: Attributes, within: QueryResult | None) -> dict[int, list[set[str]]]:
+def _chosen(record: Attributes, tags: frozenset[int] | set[int]) -> list[tuple[int, str, Value]]:
+    return [item for item in record.elements() if item[0] in tags]
+
+
+def _limits(query: Attributes, within: QueryResult | None) -> dict[QueryLevel, list[set[str]]]:
     """Unique keys, of which the query and the earlier result allow only these, by level."""
-    limits: dict[int, list[set[str]]] = defaultdict(list)
-    for level, tag in enumerate(UID_TAGS):
-        value = query.get(tag)
+    limits: dict[QueryLevel, list[set[str]]] = defaultdict(list)
+    for level in QueryLevel:
+        value = query.get(level.uid_tag)
         values = [str(item) for item in (value if isinstance(value, tuple) else (value,)) if item]
         if level:
             values = [uid for text in values for uid in text.split("\\") if uid]
@@ -179,68 +203,3 @@ def _limits(query: Attributes, within: QueryResult | None) -> dict[int, list[set
     if within is not None:
         limits[within.level].append(set(within.uids()))
     return limits
-
-
-class _Tree:
-    """All that some patients have, to be counted."""
-
-    def __init__(self, connection: sqlite3.Connection, patients: Iterable[str]) -> None:
-        self._patients: dict[str, set[str]] = defaultdict(set)
-        self._studies: dict[str, set[str]] = defaultdict(set)
-        self._n_instances: dict[str, int] = defaultdict(int)
-        self._sizes: dict[int, int] = {}
-        self._sets: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
-        self._known: dict[tuple[str, QueryLevel], Attributes] = {}
-        rows = connection.execute(
-            "SELECT h.id, h.patient_id, h.study_uid, h.series_uid, h.sop_class_uid, h.digest, h.data, "
-            "(SELECT count(*) FROM file f WHERE f.header = h.id AND f.copy = 0) FROM header h "
-            "WHERE h.patient_id IN (SELECT value FROM json_each(?))",
-            (id_list(patients),),
-        )
-        for number, patient, study, series, sop_class, digest, data, size in rows:
-            self._sizes[number] = size
-            if not size:
-                continue
-            self._patients[patient].add(study)
-            self._studies[study].add(series)
-            self._n_instances[series] += size
-            modalities, classes = self._sets[study]
-            modality = Header(digest, data, patient, study).record.text(_MODALITY)
-            if modality:
-                modalities.add(modality)
-            classes.add(sop_class)
-
-    def size(self, row: _Row) -> int:
-        """How many instances have a header."""
-        return self._sizes.get(row.number, 0)
-
-    def computed(self, row: _Row, level: QueryLevel) -> Attributes:
-        """The counts and collections that belong to the path of a header, down to a level."""
-        uid = row.uids[level]
-        known = self._known.get((uid, level))
-        if known is None:
-            known = self._known[uid, level] = self._compute(row.uids, level)
-        return known
-
-    def _compute(self, uids: tuple[str, str, str], level: QueryLevel) -> Attributes:
-        patient, study, series = uids
-        studies = self._patients[patient]
-        all_series = [uid for each in studies for uid in self._studies[each]]
-        counts = {
-            (QueryLevel.PATIENT, QueryLevel.STUDY): len(studies),
-            (QueryLevel.PATIENT, QueryLevel.SERIES): len(all_series),
-            (QueryLevel.PATIENT, QueryLevel.IMAGE): sum([self._n_instances[uid] for uid in all_series]),
-            (QueryLevel.STUDY, QueryLevel.SERIES): len(self._studies[study]),
-            (QueryLevel.STUDY, QueryLevel.IMAGE): sum([self._n_instances[uid] for uid in self._studies[study]]),
-            (QueryLevel.SERIES, QueryLevel.IMAGE): self._n_instances[series],
-        }
-        items: list[tuple[int, str, Value]] = [
-            (COUNT_TAGS[owner, counted], "IS", str(count))
-            for (owner, counted), count in counts.items()
-            if owner <= level
-        ]
-        if level >= QueryLevel.STUDY:
-            items += [
-                (tag, vr, tuple(sorted(found))) for (tag, vr), found in zip(_STUDY_SETS, self._sets[study], strict=True)
-            ]
-        return Attributes.from_items(items)

@@ -40,6 +40,7 @@ class Writer:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        self._directories: dict[bytes, int] = {}
         self._headers: dict[bytes, int] = {}
         self._added: set[str] = set()  # instances that have one more file
         self._left: set[str] = set()  # ... one less
@@ -47,19 +48,29 @@ class Writer:
 
     def directory(self, path: bytes) -> int:
         """The number of a directory, a new one if it has none."""
-        row = self._db.execute("SELECT id FROM directory WHERE path = ?", (path,)).fetchone()
-        if row is not None:
-            return int(row[0])
-        return int(self._db.execute("INSERT INTO directory (path) VALUES (?)", (path,)).lastrowid or 0)
+        number = self._directories.get(path)
+        if number is None:
+            row = self._db.execute("SELECT id FROM directory WHERE path = ?", (path,)).fetchone()
+            if row is None:
+                number = self._db.execute("INSERT INTO directory (path) VALUES (?)", (path,)).lastrowid or 0
+            else:
+                number = int(row[0])
+            self._directories[path] = number
+        return number
 
-    def put(self, findings: Sequence[tuple[int, bytes, Finding]], *, new: bool) -> None:
+    def put(self, findings: Sequence[tuple[int, bytes, Finding]], *, known: bool) -> set[tuple[int, bytes]]:
         """Take files in, or put what they are now in place of what they were.
 
         Parameters
         ----------
         findings : sequence of (directory, name, Finding)
-        new : bool
-            That none of them is in the index yet.
+        known : bool
+            Whether they may be in the index already.
+
+        Returns
+        -------
+        set of (directory, name)
+            The instances among them that are just what they were.
         """
         rows: list[tuple[int | str | bytes | None, ...]] = []
         for directory, name, found in findings:
@@ -70,9 +81,24 @@ class Writer:
                 self._added.add(found.sop_instance_uid)
             elif found.left_out is not None:
                 rows.append((*stamp, None, None, None, *found.left_out))
-        if not new:
+        same = {
+            (directory, name) for directory, name, found in findings if known and self._is_same(directory, name, found)
+        }
+        if known:
             self._forget([(directory, name) for directory, name, _ in findings])
         self._db.executemany(_PUT, rows)
+        return same
+
+    def _is_same(self, directory: int, name: bytes, found: Finding) -> bool:
+        """Whether the index has a file just as it was found to be."""
+        row = self._db.execute(
+            "SELECT h.digest, f.sop_uid, f.data, f.size, f.mtime_ns, f.inode FROM file f "
+            "JOIN header h ON h.id = f.header WHERE f.directory = ? AND f.name = ?",
+            (directory, name),
+        ).fetchone()
+        if row is None or found.header is None:
+            return False
+        return tuple(row) == (found.header.digest, found.sop_instance_uid, found.data, *found.stamp)
 
     def remove(self, directory: int, names: Collection[bytes]) -> None:
         """Take files out."""
