@@ -1,11 +1,10 @@
-"""Asking a node many things, and putting the answers together."""
+"""Asking a node or a directory many things, and putting the answers together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dcm.errors import InconsistentDataError, NetworkError, OperationFailedError
 from dcm.levels import QueryLevel
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dcm.attrs import Attributes
-    from dcm.net import LocalEntity
-    from dcm.node import RemoteNode
+    from dcm.store import DataRepo
 
 __all__ = ["ask_all", "common_level"]
 
@@ -26,21 +24,23 @@ _Answer: TypeAlias = tuple[QueryResult, QueryReport]
 
 
 async def ask_all(
-    local: LocalEntity,
-    remote: RemoteNode,
+    source: DataRepo[Any],
     queries: Sequence[Dataset],
     *,
+    at_once: int = 1,
     level: QueryLevel | None = None,
     query_res: QueryResult | None = None,
 ) -> tuple[QueryResult, QueryReport]:
-    """Send queries, as many at a time as the node takes associations, and merge the answers in their order.
+    """Ask several things, and merge the answers in their order.
 
     Parameters
     ----------
-    local, remote
-        Who asks whom.
+    source : DataRepo
+        Who is asked.
     queries : sequence of Dataset
-        At least one. A query that the node refuses is in the report, and the others go on.
+        At least one. A query that a node refuses is in the report, and the others go on.
+    at_once : int
+        How many queries are under way at a time.
     level : QueryLevel, optional
         Of all answers. By default as fine as the finest of the queries.
     query_res : QueryResult, optional
@@ -59,14 +59,12 @@ async def ask_all(
         The only query failed, or nothing was answered before the node could not be reached any more.
     """
     level = common_level(queries) if level is None and len(queries) > 1 else level
-    slots = asyncio.Semaphore(remote.max_assoc)
-    if len(queries) > 1:  # so many queries with one association each
-        remote = replace(remote, max_assoc=1)
+    slots = asyncio.Semaphore(at_once)
 
     async def ask(query: Dataset) -> _Answer:
         async with slots:
             report = QueryReport()
-            return await local.query(remote, level, query, query_res, report), report
+            return await source.query(level, query, query_res, report), report
 
     tasks = [asyncio.ensure_future(ask(query)) for query in queries]
     try:

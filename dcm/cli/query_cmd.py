@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +13,12 @@ from dcm.cli._options import (
     assume_yes_option,
     before_option,
     examples,
+    in_file_ext_option,
     level_option,
     local_option,
+    no_index_option,
     query_res_option,
+    recurse_option,
     since_option,
 )
 from dcm.cli._render import FORMATS, print_result
@@ -22,10 +26,14 @@ from dcm.cli._run import CliState
 from dcm.cli._stdin import read_query_res
 from dcm.errors import NetworkError, UsageError
 from dcm.levels import QueryLevel
+from dcm.node import DcmNode, RemoteNode
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+    from dcm.store import DataRepo
+    from dcm.store.local_dir import LocalDir
 
 __all__ = ["command"]
 
@@ -37,6 +45,7 @@ __all__ = ["command"]
         "dcm query mypacs 'PatientName=Dracula*' --since '2 weeks ago' --level series",
         "dcm query mypacs --batch-csv cohort.csv --out-format csv > studies.csv",
         "dcm query mypacs StudyDate=20201031 | dcm query mypacs Modality=MR",
+        "dcm query ~/archive Modality=MR --level study",
         "dcm query mypacs StudyDate=20201031 | dcm sync path/to/save/data",
     ),
 )
@@ -58,6 +67,9 @@ __all__ = ["command"]
     help="Default: tree on a terminal, json into a pipe. What dcm reads back is json.",
 )
 @assume_yes_option
+@recurse_option
+@in_file_ext_option
+@no_index_option
 @local_option
 @click.pass_obj
 def command(
@@ -71,35 +83,55 @@ def command(
     batch_csv: Path | None,
     out_format: str | None,
     assume_yes: bool,
+    recurse: bool | None,
+    in_file_ext: str | None,
+    no_index: bool,
     local: str | None,
 ) -> int:
-    """Show what a node has (C-FIND).
+    """Show what a node (C-FIND) or a directory has.
 
-    REMOTE is a name from the configuration file, or HOST:AE:PORT. Keys are keywords of DICOM or tags like 0010,0020.
+    REMOTE is a name from the configuration file, HOST:AE:PORT, or a directory: the first time all its files are looked
+    at, later only those that have changed. Keys are keywords of DICOM or tags like 0010,0020.
     Values may have * and ? in them, dates and times may be ranges (20201001-20201031), and UIDs lists with a backslash.
     KEYWORD= without a value asks for one more attribute.
 
     A result that is piped in is refined: what it names is asked for again, at the level and with the keys given here.
     """
     from dcm.cli._keywords import is_unlimited
+    from dcm.conf import Overrides
 
-    conf = state.config()
-    peer, us = conf.remote_node(remote), conf.local_node(local)
+    over = Overrides(local=local, recurse=recurse, in_file_ext=in_file_ext, index=False if no_index else None)
+    conf = state.config(over)
+    place, us = conf.source(remote), conf.local_node()
     queries = _queries(keys, batch_csv, since, before)
     earlier = read_query_res(query_res, quiet=state.quiet)
-    if earlier is None and not assume_yes and any(map(is_unlimited, queries)) and not _confirmed(remote):
+    is_node = isinstance(place, DcmNode)
+    unlimited = is_node and earlier is None and any(map(is_unlimited, queries))
+    if unlimited and not assume_yes and not _confirmed(remote):
         return 1
     from dcm.cli._ask import ask_all
     from dcm.cli._loop import run_async
-    from dcm.net import LocalEntity
 
-    result, report = run_async(ask_all(LocalEntity(us), peer, queries, level=level, query_res=earlier))
+    source, at_once = _repo(place, us, len(queries))
+    result, report = run_async(ask_all(source, queries, at_once=at_once, level=level, query_res=earlier))
     if report.exit_code == NetworkError.exit_code:
-        raise NetworkError(f"{peer}: {'; '.join(report.warnings)}", peer=str(peer))
+        raise NetworkError(f"{source}: {'; '.join(report.warnings)}", peer=str(source))
     print_result(result, out_format or ("tree" if sys.stdout.isatty() else "json"))
     for line in report.warnings:
         click.echo(f"Warning: {line}", err=True)
     return report.exit_code
+
+
+def _repo(place: RemoteNode | LocalDir, us: DcmNode, n_queries: int) -> tuple[DataRepo[Any], int]:
+    """Whom to ask, and how much at a time."""
+    if not isinstance(place, RemoteNode):
+        return place, 1
+    from dcm.net import LocalEntity
+    from dcm.store.net_repo import NetRepo
+
+    # Several queries have one association each.
+    peer = replace(place, max_assoc=1) if n_queries > 1 else place
+    return NetRepo(LocalEntity(us), peer), place.max_assoc
 
 
 def _queries(keys: tuple[str, ...], batch_csv: Path | None, since: str | None, before: str | None) -> list[Dataset]:

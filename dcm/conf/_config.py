@@ -13,6 +13,7 @@ from dcm.conf._guess import Guess, guess
 from dcm.conf._schema import ANY_ADDRESS, LocalDirSettings, near
 from dcm.errors import ConfigError, UsageError
 from dcm.node import DcmNode, RemoteNode
+from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from dcm.store.local_dir import LocalDir
@@ -63,7 +64,8 @@ class DcmConfig:
 
     Notes
     -----
-    A name of the configuration file always wins. Apart from names,
+    A name of the configuration file wins over all but one: a directory of that name that is there makes two things of
+    it, which is an error. Apart from names,
 
     * a text with a colon or an ``@`` is an inline node, unless it has a ``/`` before the first colon or a ``{``
       anywhere: that is a directory, with a path template behind the colon;
@@ -156,13 +158,20 @@ class DcmConfig:
         Raises
         ------
         ConfigError
-            It is neither.
+            It is neither, or it is two things.
+        UsageError
+            It is a directory that is not there.
         NodeSyntaxError
             An inline node that is none.
         """
+        self._refuse_two_things(text)
         if text not in self.remote_nodes:
             if text in self.local_dirs or guess(text, os.path.exists) is Guess.DIR:
-                return self.local_dir(text, is_dest=False)
+                directory = self.local_dir(text, is_dest=False)
+                if not directory.path.is_dir():
+                    what = "is not a directory" if directory.path.exists() else "is not there: no such directory"
+                    raise UsageError(f"{safe_text(directory.path)} {what}")
+                return directory
             self._refuse_unread(text)
             if guess(text, os.path.exists) is Guess.WORD:
                 known = [*self.remote_nodes, *self.local_dirs]
@@ -182,6 +191,7 @@ class DcmConfig:
         NodeSyntaxError
             An inline node that is none.
         """
+        self._refuse_two_things(text)
         if text in self.remote_nodes:
             return self.remote_nodes[text]
         kind = guess(text, os.path.exists)
@@ -222,7 +232,9 @@ class DcmConfig:
 
         Notes
         -----
-        A template behind the path is for that directory, and wins over the overrides, which are for all of them.
+        A template behind the path is for that directory, and wins over the overrides, which are for all of them. A
+        source that is named by its path has the settings of the directory of the file that has this path. Without a
+        setting for it, files of a source are told apart by content, and those of a destination are called ``.dcm``.
         """
         from dcm.store.local_dir import LocalDir
 
@@ -232,23 +244,43 @@ class DcmConfig:
             chosen = {"out_fmt": over.out_fmt, "file_ext": over.out_file_ext, "index": over.index}
         else:
             chosen = {"recurse": over.recurse, "file_ext": over.in_file_ext, "index": over.index}
-        settings = asdict(self.local_dirs[text]) if text in self.local_dirs else {}
+        section = text if is_dest or text in self.local_dirs else self._named_by_path(text)
+        settings = asdict(self.local_dirs[section]) if section in self.local_dirs else {}
         if not is_dest:
             # Files are told apart by content, where nobody asks for an extension.
             settings["file_ext"] = settings.get("file_ext") or ""
         for said in (settings, chosen):
             for name in [name for name, value in said.items() if value is None]:
                 del said[name]
-        if text not in self.local_dirs:
+        if section not in self.local_dirs:
             return LocalDir.parse(text, **{**settings, **chosen})
         try:
             return LocalDir(**{**settings, **chosen})
         except UsageError as exc:
-            raise ConfigError(f"{self.path}: [local_dirs.{text}]: {exc.message}", hint=exc.hint) from exc
+            raise ConfigError(f"{self.path}: [local_dirs.{section}]: {exc.message}", hint=exc.hint) from exc
+
+    def _named_by_path(self, text: str) -> str:
+        """The name of the directory with this path: a query result, which is piped on, knows paths only."""
+        path = Path(text).expanduser().absolute()
+        return next((name for name, known in self.local_dirs.items() if Path(known.path) == path), text)
 
     def _with_settings(self, node: RemoteNode) -> RemoteNode:
         """The configured node of the same address: a query result, which is piped on, knows addresses only."""
         return next((known for known in self.remote_nodes.values() if known.address == node.address), node)
+
+    def _refuse_two_things(self, text: str) -> None:
+        """Refuse a name that is also a directory: data must not come from, or go to, the wrong one of the two."""
+        section = next((name for name in ("remote_nodes", "local_dirs") if text in getattr(self, name)), None)
+        section = section or self._sections.unread.get(text)
+        here = Path(text)
+        if section is None or not here.is_dir():
+            return
+        if section == "local_dirs" and Path(self.local_dirs[text].path).resolve() == here.resolve():
+            return
+        raise ConfigError(
+            f"'{text}' is two things: [{section}.{text}] and a directory that is here",
+            hint=f"./{text} is the directory; for the other, rename one of them or go elsewhere",
+        )
 
     def _refuse_unread(self, text: str) -> None:
         section = self._sections.unread.get(text)

@@ -185,3 +185,73 @@ def test_ctrl_c_while_a_peer_is_silent(dcmtk_archive: DcmtkQrscp) -> None:
 
 def test_nothing_found_is_a_result(dcmtk_archive: DcmtkQrscp) -> None:
     assert len(query(dcmtk_archive, "PatientID=nobody")) == 0
+
+
+# -- a directory answers queries, too
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A directory with the sample studies, some of them deeper, and a file that is not DICOM."""
+    data.write_studies(tmp_path / "archive" / "deep", data.SAMPLE_STUDIES[:4])
+    data.write_studies(tmp_path / "archive", data.SAMPLE_STUDIES[4:])
+    (tmp_path / "archive" / "notes.txt").write_text("not DICOM")
+    return tmp_path / "archive"
+
+
+def query_dir(directory: Path, *args: str | Path, stdin: bytes | None = None) -> tuple[QueryResult, str]:
+    done = run_dcm("query", directory, *args, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    return QueryResult.from_json(done.stdout), done.stderr
+
+
+def test_a_directory_is_asked_without_asking_back(directory: Path, samples: list[data.Sample]) -> None:
+    found, said = query_dir(directory)
+    assert set(found.uids()) == {sample.study_uid for sample in samples}
+    assert found.n_instances() == len(samples)
+    assert found.prov.source == str(directory)
+    assert "left alone" in said
+    assert "notes.txt" in said
+    found, _ = query_dir(directory, "Modality=MR")
+    assert {data_set.Modality for data_set in found} == {"MR"}
+
+
+def test_what_a_directory_has_can_be_piped_on(directory: Path, tmp_path: Path, samples: list[data.Sample]) -> None:
+    found = run_dcm("query", "archive", "PatientID=Vamp001", cwd=tmp_path).stdout
+    refined, _ = query_dir(directory, "Modality=MR", stdin=found.encode())
+    assert len(refined) == 1
+    done = run_dcm("sync", tmp_path / "dest", stdin=found.encode(), cwd=Path("/"))
+    assert done.returncode == 0, done.stderr
+    copied = {path.stem for path in (tmp_path / "dest").rglob("*.dcm")}
+    assert copied == {sample.sop_instance_uid for sample in samples if sample.patient_id == "Vamp001"}
+
+
+def test_which_files_of_a_directory_count(directory: Path, isolated_config: Path) -> None:
+    (directory / "odd.ima").write_bytes(next(directory.glob("Vamp002*")).read_bytes())
+    assert query_dir(directory, "--no-recurse")[0].n_patients() == 2
+    assert query_dir(directory, "--in-file-ext", "ima")[0].n_instances() == 1
+    isolated_config.write_text(f'[local_dirs.mine]\npath = "{directory}"\nrecurse = false\n')
+    assert query_dir(Path("mine"))[0].n_patients() == 2
+    assert query_dir(Path("mine"), "--recurse")[0].n_patients() == 3
+
+
+def test_without_an_index_nothing_is_kept(directory: Path, isolated_config: Path) -> None:
+    home = isolated_config.parent
+    query_dir(directory, "--no-index")
+    assert not [*home.rglob("*.sqlite*"), *home.rglob("index")]
+    query_dir(directory)
+    assert [*home.rglob("index")]
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    done = run_dcm("query", tmp_path / "nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{tmp_path / 'nowhere'} is not there: no such directory" in done.stderr
+
+
+def test_a_truncated_file_makes_the_answer_doubtful(directory: Path) -> None:
+    whole = next(directory.glob("Vamp002*"))
+    whole.write_bytes(whole.read_bytes()[:-100])
+    done = run_dcm("query", directory)
+    assert done.returncode == 5
+    assert "truncated" in done.stderr

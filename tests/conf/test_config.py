@@ -144,16 +144,48 @@ def test_a_source_is_a_node_or_a_directory_that_is_there(conf: DcmConfig, tmp_pa
     assert conf.source("host:AE:104") == RemoteNode("host", "AE", 104)
     assert conf.source("host.org") == RemoteNode("host.org")
     (tmp_path / "here").mkdir()
-    (tmp_path / "mypacs").mkdir()
     assert isinstance(conf.source("here"), LocalDir)
-    assert isinstance(conf.source("mypacs"), RemoteNode)
-    assert isinstance(conf.source("./mypacs"), LocalDir)
+    archive = conf.local_dir("archive", is_dest=False)
+    for text in ("archive", str(archive.path), "./gone"):
+        with pytest.raises(UsageError, match="no such directory"):
+            conf.source(text)
+    archive.path.mkdir()
     assert isinstance(conf.source("archive"), LocalDir)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="is not a directory"):
+        conf.source("./file")
     with pytest.raises(ConfigError, match="no node or directory called 'archve'") as caught:
         conf.source("archve")
     assert "did you mean 'archive'?" in caught.value.hint
     with pytest.raises(ConfigError, match="static_routes"):
         conf.source("clinical")
+
+
+def test_a_name_that_is_also_a_directory_is_refused(conf: DcmConfig, tmp_path: Path) -> None:
+    for name, section in (("mypacs", "remote_nodes"), ("archive", "local_dirs"), ("clinical", "static_routes")):
+        (tmp_path / name).mkdir()
+        for resolve in (conf.source, conf.dest):
+            with pytest.raises(ConfigError, match=rf"'{name}' is two things: \[{section}.{name}\] and") as caught:
+                resolve(name)
+            assert f"./{name} is the directory" in caught.value.hint
+            assert isinstance(resolve(f"./{name}"), LocalDir)
+
+
+def test_a_name_may_be_that_of_the_directory_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "c.toml").write_text('[local_dirs]\narchive = "archive"\n')
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(DcmConfig("c.toml").source("archive"), LocalDir)
+
+
+def test_a_source_named_by_its_path_has_the_settings_of_its_section(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('[local_dirs.archive]\npath = "store"\nrecurse = false\nfile_ext = "ima"\n')
+    (tmp_path / "store").mkdir()
+    conf = DcmConfig(tmp_path / "c.toml")
+    for text in ("archive", str(tmp_path / "store")):
+        source = conf.source(text)
+        assert isinstance(source, LocalDir)
+        assert (source.recurse, source.file_ext) == (False, "ima")
 
 
 def test_a_destination_may_be_a_new_directory_but_no_misspelled_name(conf: DcmConfig, tmp_path: Path) -> None:
