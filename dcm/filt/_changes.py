@@ -163,8 +163,8 @@ def _change(path: ElementPath, name: str, value: Any) -> Change:
         return Change(path, name, None, _new_items(path, name, value))
     # The VR of private elements and of the ambiguous ones depends on the data set: they are checked there.
     single = path.vr != "" and _has_one_value(path.tag)
-    known = len(path.vr) == 2
-    values = checked_values(name, path.vr if known else "", value, single=single)
+    vr = "OW" if path.vr == "OB or OW" else path.vr
+    values = checked_values(name, vr if len(vr) == 2 else "", value, single=single)
     if not values and not path.steps and path.tag in _NEVER_EMPTY:
         raise UsageError(f"{safe_text(name, 200)} cannot be empty: no instance is without it")
     if path.tag == SPECIFIC_CHARACTER_SET and values != (_UTF_8,):

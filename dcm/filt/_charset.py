@@ -63,12 +63,16 @@ def to_utf_8(ds: Dataset) -> None:
 
 
 def _to_utf_8(ds: Dataset, depth: int) -> None:
+    from pydicom.charset import convert_encodings
+
     if depth > MAX_DEPTH:
         raise InvalidDicomError(f"sequences are nested deeper than {MAX_DEPTH}")
     for tag in list(ds.keys()):
         before = ds.get_item(tag)
         if before.VR and before.VR not in CHARSET_VRS and before.VR not in ("SQ", "UN"):
             continue  # where the VR is implicit, one has to look
+        if before.is_raw and _is_plain(before.value):
+            continue
         element = ds[tag]  # decodes it by the old character set; it will be encoded by the new one
         if element.VR == "SQ":
             for item in element.value or ():
@@ -79,4 +83,9 @@ def _to_utf_8(ds: Dataset, depth: int) -> None:
         ds.SpecificCharacterSet = UTF_8
     # All that depends on it is decoded: the rest can be written as it came.
     implicit, little = ds.original_encoding
-    ds.set_original_encoding(implicit, little, "utf_8")
+    ds.set_original_encoding(implicit, little, convert_encodings(UTF_8))
+
+
+def _is_plain(value: object) -> bool:
+    """Whether encoded text is ASCII: the same in every character set, unless an escape sequence changes it."""
+    return value is None or (isinstance(value, bytes) and value.isascii() and b"\x1b" not in value)

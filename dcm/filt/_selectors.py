@@ -76,7 +76,7 @@ class SingleSelector:
         self.path, self._position = _path_and_position(attr)
         if op not in OPERATORS:
             raise UsageError(f"there is no operator '{safe_text(op, 20)}'", hint=f"there are {' '.join(OPERATORS)}")
-        if self.path.vr in _NO_VALUE_VRS:
+        if self.path.vr[:2] in _NO_VALUE_VRS:  # "OB or OW", too
             raise UsageError(f"{self.path} cannot be compared: its VR is {self.path.vr}")
         self._test = _test_of(str(attr), self.path.vr, op, rvalue)
 
