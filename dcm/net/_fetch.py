@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from dcm._bridge import Bridge
-from dcm.errors import DataError, NetworkError, OperationFailedError, StoreError, UsageError
+from dcm.errors import NetworkError, OperationFailedError, UsageError
 from dcm.levels import QueryLevel
 from dcm.net._finder import Finder
 from dcm.net._gate import Gate
@@ -18,7 +18,8 @@ from dcm.net._listener import EventFilter, temp_file
 from dcm.net._retrieve import Retrieval
 from dcm.net._units import Unit, units_of
 from dcm.node import DicomOpType
-from dcm.report import Outcome, QueryReport, TransferReport
+from dcm.report import QueryReport, TransferReport
+from dcm.store._queue import StoreQueue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from dcm.net._lines import Line
     from dcm.node import RemoteNode
     from dcm.query import QueryResult
-    from dcm.store.local_dir import LocalDir
+    from dcm.store.local_dir import LocalDir, Stored
 
 __all__ = ["Fetch", "settle_report"]
 
@@ -152,12 +153,14 @@ class Fetch:
         own = report if report is not None else TransferReport()
         paths: list[Path] = []
 
-        async def deliver(instance: Instance) -> bool:
-            return await deliver_to(dest, instance, self.bridge, own, paths=paths)
+        def store(instance: Instance) -> Stored:
+            stored = dest.store(instance)
+            paths.append(stored.path)
+            return stored
 
         error: NetworkError | None = None
         try:
-            await self.run(query_res, deliver, own)
+            await self.run(query_res, StoreQueue(store, self.bridge, own, "").place, own)
         except NetworkError as exc:
             error = exc
         except asyncio.CancelledError:
@@ -235,35 +238,6 @@ def _open_ended(record: Attributes, level: QueryLevel) -> Unit:
 async def _each(units: Iterable[Unit]) -> AsyncGenerator[Unit, None]:
     for unit in units:
         yield unit
-
-
-async def deliver_to(
-    dest: LocalDir,
-    instance: Instance,
-    bridge: Bridge,
-    report: TransferReport,
-    *,
-    name: str = "",
-    paths: list[Path] | None = None,
-) -> bool:
-    """Store an instance that has arrived, record what became of it, and return whether it is there."""
-    uid, size = instance.sop_instance_uid, instance.size
-    try:
-        stored = await bridge.run(dest.store, instance, cost=size if instance.in_memory else 0)
-    except (StoreError, DataError) as error:
-        report.record(uid, Outcome.FAILED, dest=name, reason=error.message)
-        return False
-    report.record(
-        uid,
-        stored.outcome,
-        dest=name,
-        n_bytes=size if stored.outcome.moved else 0,
-        reason=stored.reason,
-        path=stored.path,
-    )
-    if paths is not None:
-        paths.append(stored.path)
-    return True
 
 
 def settle_report(own: TransferReport, given: TransferReport | None, error: NetworkError | None = None) -> None:
