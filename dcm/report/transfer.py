@@ -6,21 +6,13 @@ import os
 import time
 from collections.abc import Callable, Iterable
 
-from dcm.report._base import FILE_LABELS, Report, cause_lines, human_bytes
+from dcm.report._base import Report
 from dcm.report._states import ORDER, State, States
+from dcm.report._words import headline, warning_lines
 from dcm.report.outcome import Outcome, Problem, ProblemLog
 from dcm.report.progress import NullProgress, Progress
-from dcm.text import plural, safe_text
 
 __all__ = ["TransferReport"]
-
-_LABELS = {outcome.value: outcome.label for outcome in Outcome} | {
-    "refused": "refused by the peer",
-    "error": "other failures",
-    "duplicate": "left out as duplicates",
-    "unexpected": "left out, not asked for",
-    "inconsistent": "inconsistent",
-}
 
 
 class TransferReport(Report):
@@ -343,39 +335,14 @@ class TransferReport(Report):
     @property
     def warnings(self) -> list[str]:
         """One line for each cause of trouble, with its count and the first UIDs, then the anomalies and the doubts."""
-        instances = ProblemLog(per_cause=3)
-        for dest, uid, state in self._states.items():
-            # After an interruption the number of those that did not come is enough.
-            if state.problem and not (self.interrupted and state.outcome is Outcome.MISSING):
-                reason = state.reason if not dest or dest in state.reason else f"{dest}: {state.reason}"
-                instances.add(Problem(state.outcome.value, uid, reason, state.status, dest))
-        lines = [line for log in (self.errors, instances, self.anomalies) for line in cause_lines(log, _LABELS)]
-        lines += cause_lines(self.files, FILE_LABELS)
-        reasons = (reason.removeprefix("possibly incomplete: ") for reason in self.doubts)
-        lines.extend(f"completeness unknown: {safe_text(reason, 300)}" for reason in reasons)
-        if self.interrupted:
-            lines.append("interrupted; what is there is whole, run it again to get the rest")
-        return lines
+        return warning_lines(self, self._states.items())
 
     def summary(self) -> str:
         """Lines for people.
 
         ``500 instances in 4 series, 250.1 MB in 2.1 s (119.1 MB/s): 498 sent, 2 already there``, then the warnings.
         """
-        seconds = self.seconds
-        text = plural(self.n_instances, "instance")
-        if self._series:
-            text += f" in {len(self._series)} series"
-        if len(self.dests) > 1:
-            text += f" to {len(self.dests)} destinations"
-        if self.n_bytes:
-            text += f", {human_bytes(self.n_bytes)} in {seconds:.1f} s"
-            if seconds > 0:
-                text += f" ({human_bytes(self.n_bytes / seconds)}/s)"
-        counts = [f"{n} {outcome.label}" for outcome, n in self.counts.items() if n]
-        if self.n_pending:
-            counts.append(f"{self.n_pending} {'to be fetched' if self.dry_run else 'not reached'}")
-        return "\n".join([f"{text}: {', '.join(counts)}" if counts else text, *self.warnings])
+        return "\n".join([headline(self), *self.warnings])
 
     def to_json(self) -> dict[str, object]:
         """The whole report as a JSON object, with the UIDs in each state at each destination."""

@@ -7,13 +7,14 @@ import json
 import random
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dcm.errors import NetworkError, PartialError, StoreError
-from dcm.report import Outcome, Problem, TransferReport
+from dcm.report import Outcome, Problem, QueryReport, TransferReport
 
 S, P, X, W = Outcome.SENT, Outcome.PRESENT, Outcome.FILTERED, Outcome.WARNED
 F, C, M = Outcome.FAILED, Outcome.CONFLICT, Outcome.MISSING
@@ -344,3 +345,62 @@ def test_a_dry_run_misses_nothing() -> None:
     assert report.exit_code == 3
     report.doubt("a query was cut off")
     assert report.exit_code == 3
+
+
+# -- known by number only, planned only, and files that are left out ---------------------------------------------------
+
+
+def test_instances_that_are_known_by_number_only() -> None:
+    report = TransferReport()
+    report.record("1", Outcome.SENT, dest="a")
+    report.count(Outcome.PRESENT, 5, "a")
+    report.count(Outcome.PRESENT, 2, "a")
+    report.count(Outcome.FILTERED, 3, "b")
+    report.count(Outcome.PRESENT, 0, "b")
+    report.finish()
+    assert (report.counts[Outcome.PRESENT], report.counts[Outcome.FILTERED], report.n_numbered) == (7, 3, 10)
+    assert report.n_in_state(Outcome.PRESENT, "a") == 7
+    assert report.n_instances == 8, "one for two destinations counts once"
+    assert (report.exit_code, report.adds_up()) == (0, True)
+    assert "7 already there" in report.summary()
+    told = report.to_json()
+    assert (told["by_number_only"], told["instances"]) == (10, 8)
+
+
+def test_what_a_dry_run_would_move() -> None:
+    report = TransferReport()
+    report.dry_run = True
+    report.expect(["1", "2"], "s1", "a")
+    report.expect(["3"], "s2", "a")
+    report.expect(["3"], "s2", "b")
+    report.record("1", Outcome.PRESENT, dest="b", series_uid="s1")
+    assert (report.planned("a"), report.planned("b"), report.planned("c")) == ((3, 2), (1, 1), (0, 0))
+    assert report.exit_code == 0
+    destinations = report.to_json()["destinations"]
+    assert destinations == {"a": {"pending": ["1", "2", "3"]}, "b": {"present": ["1"], "pending": ["3"]}}
+
+
+@pytest.mark.parametrize(("kind", "code"), [("foreign", 0), ("truncated", 3), ("unreadable", 3)])
+def test_files_that_a_source_cannot_give(kind: str, code: int) -> None:
+    report = TransferReport()
+    report.record("1", Outcome.SENT)
+    report.leave_out(kind, "some/file", "why")
+    assert report.exit_code == code
+    assert report.n_lost_files == (code == 3)
+    assert any("why (some/file)" in line for line in report.warnings)
+    (told,) = cast("list[dict[str, str]]", report.to_json()["files"])
+    assert (told["kind"], told["path"], told["message"]) == (kind, "some/file", "why")
+    alone = TransferReport()
+    alone.leave_out(kind, "some/file")
+    assert alone.exit_code == code, "never 4: it is not a peer that refuses"
+
+
+def test_a_query_that_left_files_out() -> None:
+    report = QueryReport()
+    report.leave_out("foreign", "readme.txt")
+    assert (report.complete, report.exit_code) == (True, 0)
+    other = QueryReport()
+    other.leave_out("truncated", "cut.dcm", "the data ends too early")
+    report.merge(other)
+    assert (report.complete, report.exit_code, report.to_json()["n_files"]) == (False, 5, 2)
+    assert "1 left out: the data ends too early (cut.dcm)" in report.warnings
