@@ -91,8 +91,8 @@ _METHODS = ("proxy", "remote_copy", "copy", "move", "link", "symlink")
     multiple=True,
     type=click.Choice(_METHODS, case_sensitive=False),
     help="How data gets there: proxy (through us), remote_copy (one node sends to the other, C-MOVE), or, between "
-    "directories, copy, move, link (hard links) and symlink. May be repeated: the first that is possible. Default: copy "
-    "between directories, else proxy.",
+    "directories, copy, move, link (hard links) and symlink. May be repeated: the first that is possible. Default: "
+    "copy between directories, else proxy.",
 )
 @edit_option
 @edit_json_option
@@ -142,7 +142,7 @@ def command(
     report_path: Path | None,
     local: str | None,
 ) -> int:
-    """Copy what is missing from sources to destinations, and verify each instance.
+    """Copy what destinations miss, and verify each instance.
 
     Sources and DESTs are nodes, directories (PATH; a DEST may be PATH:TEMPLATE), or names of either from the
     configuration file, in every combination. What several destinations miss is fetched once.
