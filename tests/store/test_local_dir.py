@@ -25,8 +25,8 @@ from dcm._atomic import TempFile
 from dcm.errors import StoreError, TemplateError, UsageError
 from dcm.instance import Instance
 from dcm.report import Outcome
-from dcm.store._tree import reason_of
 from dcm.store._source import LocalChunk
+from dcm.store._tree import reason_of
 from dcm.store.base import DataRepo, TransferMethod
 from dcm.store.local_dir import LocalDir
 from dcm.template import DEFAULT_TEMPLATE, PathTemplate
