@@ -15,8 +15,9 @@ __all__ = ["COMMANDS", "root"]
 
 COMMANDS = {
     "echo": "Ask a node whether it answers (C-ECHO).",
-    "query": "Show what a node has (C-FIND).",
-    "sync": "Copy studies from nodes, and verify each instance.",
+    "query": "Show what a node (C-FIND) or a directory has.",
+    "sync": "Copy what destinations miss, and verify each instance.",
+    "index": "Look through directories, so that they answer queries at once.",
     "demo": "See what dcm does, without a PACS.",
     "conf": "Edit the configuration file, and check it.",
     "version": "Print the version, and those of what dcm is built on.",

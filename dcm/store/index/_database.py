@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dcm.errors import StoreError
 from dcm.store.index._places import VERSION, Place
 
-__all__ = ["DamagedError", "Database"]
+__all__ = ["DamagedError", "Database", "ReplacedError"]
 
 APPLICATION_ID = 0x64636D31  # "dcm1"
 _BUSY_SECONDS = 60.0  # a transaction of ours takes less than one
@@ -71,6 +71,10 @@ class DamagedError(Exception):
     """The database is damaged. Never leaves this package: the index is built anew."""
 
 
+class ReplacedError(DamagedError):
+    """Another process has put a new database in the place of this one: what was known of it no longer counts."""
+
+
 class Database:
     """Connections to one database, for any number of threads.
 
@@ -125,7 +129,7 @@ class Database:
                 _roll_back(connection)
 
     def replace(self) -> None:
-        """Put an empty database in the place of a damaged one.
+        """Put an empty database in the place of this one, unless somebody else has.
 
         Raises
         ------
@@ -137,7 +141,7 @@ class Database:
             if self._place is None:
                 return
             try:
-                self._place.replace(self._number)
+                self._place.replace(self._number or self._place.number())
             except OSError as exc:
                 raise self._error(exc) from exc
 
@@ -217,6 +221,11 @@ class Database:
     def _error(self, exc: OSError | sqlite3.Error) -> StoreError:
         cause = (exc.strerror or str(exc)) if isinstance(exc, OSError) else str(exc)
         return StoreError(f"cannot use the index {self.name}: {cause}", hint="--no-index does without")
+
+    @property
+    def number(self) -> int:
+        """Which database it is: another number, another database."""
+        return self._number
 
     @property
     def name(self) -> str:

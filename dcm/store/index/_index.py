@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from dcm.attrs import Attributes
 from dcm.errors import StoreError
 from dcm.levels import QueryLevel
-from dcm.store.index._database import DamagedError, Database
+from dcm.store.index._database import DamagedError, Database, ReplacedError
 from dcm.store.index._lock import ScanLock
 from dcm.store.index._places import Place, default_directory
 from dcm.store.index._reading import FileReader, Finding, stamp_of
@@ -172,6 +172,19 @@ class Index:
     ) -> ScanResult:
         """The same, but read every file again, whatever it looks like from outside."""
         return self._scan(report, stop, progress, trusting=False)
+
+    def rebuild(
+        self,
+        report: Report | None = None,
+        *,
+        stop: Callable[[], bool] | None = None,
+        progress: Progress | None = None,
+    ) -> ScanResult:
+        """Forget everything, and build it anew."""
+        with self._only_writer(stop, progress) as mine:
+            if mine:
+                self._database.replace()
+        return self._scan(report, stop, progress, trusting=True)
 
     def _scan(
         self,
@@ -357,6 +370,8 @@ class Index:
         return self._or_give_up(ask)
 
     def _replace(self, exc: DamagedError) -> None:
+        if isinstance(exc, ReplacedError):
+            return
         _LOGGER.warning("the index %s is damaged (%s): it is built anew", self._database.name, exc)
         self._database.replace()
 

@@ -13,16 +13,19 @@ import hashlib
 import os
 import re
 import shutil
+import threading
+import time
 from pathlib import Path
 
 from dcm.errors import StoreError
+from dcm.store.index._lock import ScanLock
 
 __all__ = ["Place", "default_directory", "remove_all"]
 
 VERSION = 1
 """The version of the schema. Databases of different versions can lie side by side; older ones are removed."""
 
-_NAME = re.compile(r"v(\d{1,4})-(\d{1,9})\.sqlite")
+_NAME = re.compile(r"v(\d{1,4})-(\d{1,12})\.sqlite")
 
 
 def default_directory(root: Path, *, recurse: bool, file_ext: str) -> Path:
@@ -47,14 +50,19 @@ def remove_all(root: Path) -> list[Path]:
     Raises
     ------
     StoreError
-        One cannot be removed.
+        One cannot be removed, or somebody is writing to it.
     """
     removed = []
     for directory in sorted(_indexes().glob(f"{_key(root)}*")):
+        lock = ScanLock(threading.Lock(), Place(directory).lock)
         try:
+            if not lock.acquire(blocking=False):
+                raise StoreError(f"the index {directory} is in use by another process")
             shutil.rmtree(directory)
         except OSError as exc:
             raise StoreError(f"cannot remove the index {directory}: {exc.strerror or exc}") from exc
+        finally:
+            lock.release()
         removed.append(directory)
     return removed
 
@@ -87,8 +95,9 @@ class Place:
         return self.directory / "lock"
 
     def number(self) -> int:
-        """The number of the current database: 1 where there is none yet."""
-        return max(self._numbers(VERSION), default=1)
+        """The number of the current database; of the next one where there is none."""
+        # By the clock, so that one that was removed while somebody had it open is not followed by one of its name.
+        return max(self._numbers(VERSION), default=int(time.time()))
 
     def database(self, number: int) -> Path:
         """The database with a number."""
@@ -121,7 +130,7 @@ class Place:
             It cannot be made.
         """
         if self.number() == number:
-            self.create(number + 1)
+            self.create(max(number + 1, int(time.time())))
         self._unlink(self.database(number).name)
 
     def _numbers(self, version: int) -> list[int]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from dcm.errors import StoreError, UsageError
 from dcm.report import Problem, ProblemLog, Progress, Report
-from dcm.store.index._database import Database
+from dcm.store.index._database import Database, ReplacedError
 from dcm.store.index._reading import FileReader, Finding, LeftOut, Stamp
 from dcm.store.index._walk import Folder, walk
 from dcm.store.index._writing import Writer
@@ -131,6 +131,7 @@ class Scan:
         self._waiting: list[_Waiting] = []
         self._gone: list[tuple[int, list[bytes]]] = []
         self._n_expected = 0
+        self._number = 0
         self.result = ScanResult()
 
     def run(self) -> ScanResult:
@@ -161,6 +162,7 @@ class Scan:
     def _scan(self) -> None:
         with self._database.read() as connection:
             numbers = dict(connection.execute("SELECT path, id FROM directory").fetchall())
+            self._number = self._database.number
         seen: set[bytes] = set()
         before = _identity(self._raw_root)
         for folder in walk(self._raw_root, recurse=self._recurse, file_ext=self._file_ext):
@@ -204,6 +206,7 @@ class Scan:
 
     def _known_in(self, number: int) -> _Known:
         with self._database.read() as connection:
+            self._check()
             rows = connection.execute(
                 "SELECT name, size, mtime_ns, inode, trusted, kind, reason FROM file WHERE directory = ?", (number,)
             ).fetchall()
@@ -258,6 +261,7 @@ class Scan:
         new: list[tuple[int, bytes, Finding]] = []
         known: list[tuple[int, bytes, Finding]] = []
         with self._database.write() as connection:
+            self._check()
             writer = Writer(connection)
             for file, found in batch:
                 number = writer.directory(file.folder.path)
@@ -287,11 +291,17 @@ class Scan:
         else:
             result.n_changed += 1
 
+    def _check(self) -> None:
+        """See to it that the numbers of directories are those of this database."""
+        if self._database.number != self._number:
+            raise ReplacedError("another process has built it anew")
+
     def _remove(self, numbers: list[int]) -> None:
         """Take out directories that are not there any more."""
         if not numbers:
             return
         with self._database.write() as connection:
+            self._check()
             writer = Writer(connection)
             for number in numbers:
                 self.result.n_removed += writer.remove_directory(number)
