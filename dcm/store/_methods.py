@@ -23,7 +23,7 @@ from dcm._unchanged import FileMark, opened
 from dcm.errors import StoreError
 from dcm.report import Outcome
 from dcm.store._placing import Found, Placing, Stored
-from dcm.store._tree import reason_of, store_error
+from dcm.store._tree import reason_of
 from dcm.store.base import TransferMethod
 
 if TYPE_CHECKING:
@@ -147,9 +147,9 @@ class _MovePlacing(_LinkPlacing):
         try:
             self._remove_source(stored.path.name)
         except (OSError, StoreError) as exc:
-            why = reason_of(exc if isinstance(exc, StoreError) else store_error(exc, self._source, "remove"))
             outcome = Outcome.WARNED if stored.outcome is Outcome.SENT else stored.outcome
-            return Stored(stored.path, outcome, f"it is there, but the source could not be removed: {why}")
+            reason = f"it is there, but the source could not be removed: {reason_of(exc)}"
+            return Stored(stored.path, outcome, reason)
         return stored
 
     def _publish(self, name: str) -> bool:

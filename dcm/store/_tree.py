@@ -69,8 +69,10 @@ def unsafe_path(path: str | os.PathLike[str]) -> UnsafePathError:
     )
 
 
-def reason_of(error: StoreError) -> str:
+def reason_of(error: StoreError | OSError) -> str:
     """Why something could not be stored: the same words for the same cause, without the path; for reports."""
+    if isinstance(error, OSError):
+        return _reason(error)
     if isinstance(error, UnsafePathError):
         return _LINK_IN_THE_WAY
     return _reason(error.__cause__) if isinstance(error.__cause__, OSError) else error.message
