@@ -43,6 +43,7 @@ class Pace:
     def __init__(self, most: int) -> None:
         self._most = most
         self._n_lines = 1
+        self._asked = False
         self._on_trial = False
         self._best = 0.0
         self.start(0.0)
@@ -72,7 +73,7 @@ class Pace:
         int
             1 if another association should be tried, -1 if the last one does not help, else 0.
         """
-        if self._n_lines == self._most and not self._on_trial:
+        if self._asked or (self._n_lines == self._most and not self._on_trial):
             return 0
         if not backlog or not self._since:
             self.start(now)
@@ -93,17 +94,19 @@ class Pace:
             return 0
         self._best = rate
         self._n_lines += 1
+        self._asked = True
         return 1
 
     def opened(self, now: float) -> None:
         """The other association is there."""
+        self._asked = False
         self._on_trial = True
         self.start(now)
 
     def stop(self) -> None:
         """There is no use in trying once more."""
         self._most = self._n_lines
-        self._on_trial = False
+        self._asked = self._on_trial = False
 
 
 class Sender:
