@@ -14,15 +14,13 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeAlias
 
 from dcm.attrs import FLOAT_VRS, INT_VRS, SINGLE_TEXT_VRS, Value
-from dcm.errors import UsageError
+from dcm.errors import InvalidDicomError, UsageError
 from dcm.text import safe_text
 
 __all__ = ["Key", "check_pattern", "keys_of", "texts_of", "wanted_key"]
 
 Key: TypeAlias = "str | Decimal | datetime.date | datetime.datetime | tuple[int, int, int, int]"
 
-_MAX_SEARCHED = 1024
-_MAX_PATTERN = 500
 _DAYS: Final = {"D": Decimal(1), "W": Decimal(7), "M": Decimal("30.4375"), "Y": Decimal("365.25")}
 _AGE: Final = re.compile(r"([0-9]{1,3})([DWMY])")
 _DATE: Final = re.compile(r"([0-9]{4})([-./]?)([0-9]{2})\2([0-9]{2})")
@@ -177,19 +175,29 @@ def _listed(value: Value) -> list[Any]:
 
 _REPEAT: Final = re.compile(r"[*+]|\{[0-9]*,[0-9]*\}|\{[0-9]+\}")
 _TOKEN: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?[^)]*?[:=!>])?|.", re.DOTALL)
-_MAX_REPEATS = 4
+_MAX_PATTERN = 500
+_MAX_CHOICES = 8
+# How long a value may be for a pattern with so many repetitions: a search that begins anywhere tries about
+# n ** (k + 1) / (k + 1)! ways at worst, here some ten million. The VRs of one line have 64 characters.
+_MAX_SEARCHED: Final = (1 << 20, 4096, 384, 128, 64)
 
 
 def check_pattern(text: str) -> Callable[[str], bool]:
     """A search for a regular expression that takes no more than a moment, whatever is searched.
 
     The pattern comes from a person, the values from anywhere: a value must not be able to keep us busy for hours. So
-    what is repeated may not itself repeat or offer a choice, and four repetitions are the most.
+    what is repeated may not itself repeat or offer a choice, there are few repetitions and choices, and the more there
+    are, the shorter are the values that can be searched.
+
+    Returns
+    -------
+    callable
+        Says whether the pattern is found in a text; `InvalidDicomError` if that is too long for it.
 
     Raises
     ------
     UsageError
-        It is no regular expression, or one of that kind.
+        It is no regular expression, or one of those.
     """
     shown = safe_text(text, 100)
     if len(text) > _MAX_PATTERN:
@@ -198,35 +206,46 @@ def check_pattern(text: str) -> Callable[[str], bool]:
         pattern = re.compile(text)
     except (re.error, OverflowError, RecursionError) as exc:
         raise UsageError(f"'{shown}' is no regular expression: {exc}") from None
-    _check_repeats(text, shown)
-    return lambda value: pattern.search(value[:_MAX_SEARCHED]) is not None
+    limit = _MAX_SEARCHED[_count_repeats(text, shown)]
+
+    def search(value: str) -> bool:
+        if len(value) > limit:
+            raise InvalidDicomError(f"a value of {len(value)} characters is too long to search it for '{shown}'")
+        return pattern.search(value) is not None
+
+    return search
 
 
-def _check_repeats(text: str, shown: str) -> None:
+def _count_repeats(text: str, shown: str) -> int:
+    """How many repetitions there are in a pattern that compiles."""
     risky = [False]  # for each group that is open: whether it repeats or offers a choice
-    closed = False  # whether the token before was the end of such a group
-    n_repeats = position = 0
+    closed = repeated = False  # whether the token before was the end of such a group, a repetition
+    n_repeats = n_choices = position = 0
     while position < len(text):
         repeat = _REPEAT.match(text, position)
         if repeat:
-            n_repeats += 1
             if closed:
                 raise UsageError(
                     f"the pattern '{shown}' repeats what repeats or offers a choice: that can take for ever",
                     hint="(a+)+ is a+, and (a|b)* is [ab]*",
                 )
-            risky[-1], closed, position = True, False, repeat.end()
+            n_repeats += 1
+            risky[-1], repeated, closed, position = True, True, False, repeat.end()
             continue
-        token = _TOKEN.match(text, position)
-        assert token is not None
-        position = token.end()
-        closed = False
-        if token.group().startswith("("):
+        match = _TOKEN.match(text, position)
+        assert match is not None
+        piece, position = match.group(), match.end()
+        if piece.startswith("("):
             risky.append(False)
-        elif token.group() == ")":
-            closed = risky.pop()
-            risky[-1] |= closed
-        elif token.group() == "|":
+        elif piece == "|" or (piece == "?" and not repeated):
+            n_choices += len(risky) > 1 or piece == "?"
             risky[-1] = True
-    if n_repeats > _MAX_REPEATS:
-        raise UsageError(f"the pattern '{shown}' has {n_repeats} repetitions: {_MAX_REPEATS} are the most")
+        closed = piece == ")" and risky.pop()
+        risky[-1] |= closed
+        repeated = False
+    if n_repeats >= len(_MAX_SEARCHED) or n_choices > _MAX_CHOICES:
+        raise UsageError(
+            f"the pattern '{shown}' has {n_repeats} repetitions and {n_choices} choices: "
+            f"{len(_MAX_SEARCHED) - 1} and {_MAX_CHOICES} are the most"
+        )
+    return n_repeats

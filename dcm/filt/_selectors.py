@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dcm._raw import record_of
 from dcm.attrs import Attributes, Value
-from dcm.errors import UndecidedError, UsageError
+from dcm.errors import InvalidDicomError, UndecidedError, UsageError
 from dcm.filt._compare import check_pattern, keys_of, texts_of, wanted_key
 from dcm.filt._filter import Filter
 from dcm.filt._paths import ElementPath, parse_path
@@ -47,7 +47,8 @@ class SingleSelector:
         items is enough). A number behind the last keyword is a value, ``ImageType[2]``, or a component of a name,
         ``PatientName[0]`` for the family name.
     op : str
-        ``==``, ``!=`` (not one is equal), ``<``, ``<=``, ``>``, ``>=``, ``~=`` (a regular expression is found in it),
+        ``==``, ``!=`` (not one is equal), ``<``, ``<=``, ``>``, ``>=``, ``~=`` (a regular expression is found in it;
+        one that can be searched for in a moment),
         ``in`` (equal to one of a list).
     rvalue : str, number or list of them
         What it is compared with.
@@ -99,7 +100,12 @@ class SingleSelector:
 
     def decide(self, record: Attributes) -> bool | None:
         """Whether it selects all data sets that a query record stands for; None where the record does not tell."""
-        return None if record.get(self.path.top) is None else self(record)
+        if record.get(self.path.top) is None:
+            return None
+        try:
+            return self(record)
+        except InvalidDicomError:  # it fails for the data too, which says for which of it
+            return None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SingleSelector) and str(self) == str(other)
@@ -215,7 +221,7 @@ def make_reject_filter(selector: Selector, *, name: str = "") -> Filter:
         selected = selector.decide(record)
         if selected is None:
             missing = sorted(tag for tag in selector.elems if record.get(tag) is None)
-            listed = ", ".join(map(keyword_of, missing))
+            listed = ", ".join(map(keyword_of, missing)) or "more"
             raise UndecidedError(f"{name} depends on {listed}, which the query result does not have")
         return None if selected else record
 

@@ -12,7 +12,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.tag import Tag
 
 from dcm.attrs import Attributes
-from dcm.errors import UndecidedError, UsageError
+from dcm.errors import InvalidDicomError, UndecidedError, UsageError
 from dcm.filt import MultiSelector, SingleSelector, make_reject_filter, parse_selector
 from dcm.text import safe_text
 from tests.data import data_set
@@ -141,7 +141,10 @@ def test_it_leaves_the_data_set_alone() -> None:
         (("StudyDescription", "~=", "(a+)+$"), "repeats what repeats or offers a choice"),
         (("StudyDescription", "~=", "(a|ab)*"), "repeats what repeats or offers a choice"),
         (("StudyDescription", "~=", "((a)*)*"), "repeats what repeats"),
-        (("StudyDescription", "~=", ".*.*.*.*.*"), "5 repetitions: 4 are the most"),
+        (("StudyDescription", "~=", "(a?){30}"), "repeats what repeats or offers a choice"),
+        (("StudyDescription", "~=", ".*.*.*.*.*"), "5 repetitions and 0 choices: 4 and 8 are the most"),
+        (("StudyDescription", "~=", "a?" * 25 + "a" * 25), "0 repetitions and 25 choices"),
+        (("StudyDescription", "~=", "(a|a)" * 20), "0 repetitions and 20 choices"),
         (("StudyDescription", "~=", "a" * 501), "too long"),
     ],
 )
@@ -151,16 +154,32 @@ def test_what_makes_no_sense_is_said_at_once(args: tuple[str, str, str], message
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"^\(a+\)+$", "[(a+]+b", "a{2,3}", "(?:ab)+", r"\d+-\d+", "(a|b)c+", "[]a+]+", "x{2}"]
+    "pattern",
+    [
+        r"^\(a+\)+$",
+        "[(a+]+b",
+        "a{2,3}",
+        "a+?b*?",
+        "(CT|MR) x?",
+        "CT|MR|US",
+        "(?:ab)+",
+        r"\d+-\d+",
+        "(a|b)c+",
+        "[]a+]+",
+        "x{2}",
+    ],
 )
 def test_harmless_patterns_are_allowed(pattern: str) -> None:
     SingleSelector("StudyDescription", "~=", pattern)
 
 
-def test_a_long_value_is_searched_in_a_moment() -> None:
-    # Without a limit it would take hours, and so the time that a test has.
-    selector = SingleSelector("PatientComments", "~=", "a*a*b$")
-    assert not selector(with_values(PatientComments="a" * 100_000))
+@pytest.mark.parametrize(("pattern", "length"), [("a*b$", 4096), ("a*a*b$", 384), ("a*a*a*b", 128), ("a*a*a*a*b", 64)])
+def test_a_value_is_searched_in_a_moment_or_not_at_all(pattern: str, length: int) -> None:
+    selector = SingleSelector("PatientComments", "~=", pattern)
+    assert not selector(with_values(PatientComments="a" * length))
+    with pytest.raises(InvalidDicomError, match="too long to search it for"):
+        selector(with_values(PatientComments="a" * (length + 1)))
+    assert selector.decide(Attributes.from_items([(0x00104000, "LT", "a" * (length + 1))])) is None
 
 
 def test_several_together() -> None:
