@@ -87,7 +87,12 @@ class Problem:
 
     def to_json(self) -> dict[str, object]:
         """As a JSON object; what is not known is left out."""
-        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) not in (None, "")}
+        known = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) not in (None, "")}
+        # The name of a file need not be text; JSON has to be.
+        return {
+            name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+            for name, value in known.items()
+        }
 
 
 class ProblemLog(Sequence[Problem]):

@@ -35,6 +35,7 @@ __all__ = ["Index", "IndexedFile"]
 
 _LOGGER = logging.getLogger(__name__)
 _T = TypeVar("_T")
+_HINT = "--no-index does without"
 _PORTION = 500  # files or unique keys at a time
 _MAX_ADDED = 500
 
@@ -51,7 +52,7 @@ class IndexedFile:
     size, mtime_ns, inode : int
         What it looked like when it was read.
     copy : int
-        How many files of the same instance come before it, in the order of their paths.
+        How many files of the same instance come before it: by directories, then by names.
     """
 
     path: str
@@ -231,7 +232,8 @@ class Index:
                     return
             yield True
         except OSError as exc:
-            raise StoreError(f"cannot use the index {self._database.name}: {exc.strerror or exc}") from exc
+            cause = exc.strerror or exc
+            raise StoreError(f"cannot use the index {self._database.name}: {cause}", hint=_HINT) from exc
         finally:
             lock.release()
 
@@ -380,7 +382,7 @@ class Index:
             return ask()
         except DamagedError as exc:
             raise StoreError(
-                f"cannot use the index {self._database.name}: {exc}", hint="--no-index does without"
+                f"cannot use the index {self._database.name}: {exc}", hint=_HINT
             ) from exc
 
 

@@ -45,7 +45,7 @@ def default_directory(root: Path, *, recurse: bool, file_ext: str) -> Path:
 
 
 def remove_all(root: Path) -> list[Path]:
-    """Remove every index of a directory; gives where they were.
+    """Remove every index of a directory from the user's cache directory; gives where they were.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def remove_all(root: Path) -> list[Path]:
         One cannot be removed, or somebody is writing to it.
     """
     removed = []
-    for directory in sorted(_indexes().glob(f"{_key(root)}*")):
+    for directory in sorted(_indexes().glob(f"{_key(Path(os.path.realpath(root)))}*")):
         lock = ScanLock(threading.Lock(), Place(directory).lock)
         try:
             if not lock.acquire(blocking=False):
