@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from dcm.errors import InconsistentDataError, InvalidDicomError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dcm.attrs import Attributes
     from dcm.report import QueryReport
 
-__all__ = ["Question", "parts_of"]
+__all__ = ["Question"]
 
 
 class Question:
@@ -84,21 +84,3 @@ class Question:
             except InconsistentDataError:
                 report.drop("inconsistent", record.text(self.level.uid_tag), f"{name} records that contradict others")
         return result
-
-
-def parts_of(query_res: QueryResult, size: int) -> Iterator[QueryResult]:
-    """Divide a query result into parts of whole studies (patients, where it is at that level), about `size` instances.
-
-    A study without a count is a part of its own.
-    """
-    records: list[Attributes] = []
-    n_instances = 0
-    for study in query_res.level_sub_queries(min(query_res.level, QueryLevel.STUDY)):
-        n_more = study.n_instances() or size
-        if records and n_instances + n_more > size:
-            yield QueryResult(query_res.level, records, query_res.prov)
-            records, n_instances = [], 0
-        records.extend(study.records())
-        n_instances += n_more
-    if records:
-        yield QueryResult(query_res.level, records, query_res.prov)

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from dcm._bridge import Bridge
 from dcm.errors import UsageError
 from dcm.levels import QueryLevel
+from dcm.query._parts import parts_of
 from dcm.report import QueryReport, TransferReport
 from dcm.store._files import Read, batches, by_instance, chunks, read_copies
 from dcm.store._giving import Books, give_all, give_each
-from dcm.store._question import Question, parts_of
+from dcm.store._question import Question
 from dcm.store.base import DataSink, TransferMethod
 
 if TYPE_CHECKING:
@@ -117,7 +118,14 @@ class DirSource:
 
     # -- the index; these block
 
+    def _note(self, path: str, instance: Instance) -> None:
+        """Tell the index, if somebody has asked it already, of a file that we have just written below the root."""
+        index = self._index
+        if index is not None and (self.recurse or "/" not in path):
+            index.add(path, instance.header)
+
     def _rest(self) -> None:
+        """Close the files of the index, where nothing is under way."""
         with self._index_lock:
             if self._index is not None and self.index and not self._users:
                 self._index.close()

@@ -16,10 +16,11 @@ from dcm.instance import Instance
 from dcm.levels import QueryLevel
 from dcm.peek import QUERY_TAGS, peek
 from dcm.query import DataNode, QueryResult
+from dcm.query._parts import parts_of
 from dcm.query.match import matches
 from dcm.report import Outcome, QueryReport, TransferReport
 from dcm.store._giving import Books, give_all, give_each
-from dcm.store._question import Question, parts_of
+from dcm.store._question import Question
 from dcm.store._queue import StoreQueue
 from dcm.store.base import DataSink, Features, TransferMethod
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from dcm.attrs import Attributes
 from dcm.errors import UsageError
-from dcm.levels import QueryLevel
 from dcm.net import DcmNode, LocalEntity, RemoteNode
 from dcm.net._fetch import Fetch
 from dcm.net._listener import temp_file
 from dcm.net._mover import move
 from dcm.node import DicomOpType
+from dcm.query._parts import parts_of
 from dcm.store.base import Features, TransferMethod
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from dcm._atomic import TempFile
     from dcm.instance import Instance
+    from dcm.levels import QueryLevel
     from dcm.net._send_queue import SendQueue
     from dcm.query import QueryResult
     from dcm.report import QueryReport, TransferReport
@@ -204,18 +205,8 @@ class NetRepo:
 
     async def gen_query_chunks(self, query_res: QueryResult) -> AsyncIterator[NetChunk]:
         """Name what belongs to a query result: whole studies, as many as make a chunk."""
-        chunk: QueryResult | None = None
-        n_instances = 0
-        for study in query_res.level_sub_queries(QueryLevel.STUDY):
-            # A study that the peer gives no count for is a chunk of its own.
-            size = study.n_instances() or self.chunk_size
-            if chunk is not None and n_instances + size > self.chunk_size:
-                yield NetChunk(self, chunk)
-                chunk, n_instances = None, 0
-            chunk = study if chunk is None else chunk | study
-            n_instances += size
-        if chunk is not None:
-            yield NetChunk(self, chunk)
+        for part in parts_of(query_res, self.chunk_size):
+            yield NetChunk(self, part)
 
     def _level(
         self, level: QueryLevel | None, query: Dataset | Attributes | None, query_res: QueryResult | None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from dcm.query import QueryResult
+from dcm.query._parts import parts_of
 from dcm.report import Outcome, ProblemLog, QueryReport, TransferReport
 from dcm.store.base import TransferMethod
-from dcm.sync._batches import batches
 from dcm.sync._plan import Ask, Dest, Plan, Verdict, planning
 from dcm.sync._targets import Target
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from dcm.store.base import DataBucket, DataChunk, DataRepo, DataSink
 
 __all__ = ["Search", "Transfer"]
+
+# Small enough that the first data moves soon, and large enough that it is worth an association.
+_MOST_STUDIES = 50
+_MOST_INSTANCES = 2000
 
 
 @dataclass(frozen=True)
@@ -114,16 +118,20 @@ class Search:
     ) -> AsyncGenerator[QueryResult, None]:
         """What of the source is looked at, in parts of some studies."""
         if query_res is not None and query is None and level is None:
-            for part in batches(query_res):
+            for part in self._parts(query_res):
                 yield part
             return
         queried = QueryReport()
         self._report.progress.phase(f"querying {self._src}")
         async with contextlib.aclosing(self.repo.queries(level, query, query_res, queried)) as results:
             async for result in results:
-                for part in batches(result):
+                for part in self._parts(result):
                     yield part
         self.take_over(queried)
+
+    @staticmethod
+    def _parts(found: QueryResult) -> Iterator[QueryResult]:
+        return parts_of(found, _MOST_INSTANCES, most=_MOST_STUDIES, unknown=_MOST_INSTANCES // _MOST_STUDIES)
 
     def take_over(self, queried: QueryReport) -> None:
         """Say in our report what went wrong in a query of the source."""
