@@ -7,13 +7,14 @@ the bytes. Whoever waits for a response waits on a future; nothing polls, and no
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING
 
 from dcm.errors import AssociationAbortedError, NetworkError, PeerTimeoutError, ProtocolError
 from dcm.net._deadlines import Deadlines, Phase
 from dcm.net._exchange import Exchange
+from dcm.net._input import Input
 from dcm.net._output import Output
+from dcm.net._watch import Watch
 from dcm.net.wire import Command, CommandField, State, Wire
 from dcm.net.wire.events import (
     Aborted,
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Association"]
 
-_BUFFER_SIZE = 1 << 18
-# Linux only, and the kernel forgets it at each read: without it, a peer that leaves Nagle's algorithm on waits 40 ms
-# for our delayed ACK with each instance.
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 _CLOSE_WITHIN = 1.0
 # A peer awaits each answer before its next request, as we never negotiate anything else (PS3.7 annex D.3.3.3). One that
 # does not could fill our memory with instances that wait for the disk.
@@ -77,14 +74,10 @@ class Association(asyncio.BufferedProtocol):
         self.address = ""
         self.busy = 0  # requests of the peer that we are answering
         self._owner = owner
-        self._buffer = memoryview(bytearray(_BUFFER_SIZE))
         self._exchanges: dict[int, Exchange] = {}
         self._sink: DataSink | None = None
         self._failure: NetworkError | None = None
-        self._paused: set[str] = set()
-        self._timer: asyncio.TimerHandle | None = None
         self._deadlines = Deadlines(timeouts, idle)
-        self._socket: socket.socket | None = None
         self._opened: asyncio.Future[None] | None = None
         self._connected = False
 
@@ -104,30 +97,26 @@ class Association(asyncio.BufferedProtocol):
         assert isinstance(transport, asyncio.Transport)
         self._loop = asyncio.get_running_loop()
         self._transport = transport
+        self._input = Input(transport)
         self._output = Output(transport, self._peer_reads)
-        self._connected = True
+        self._watch = Watch(self._deadlines, self._phase, self._output.moves, self._late)
+        self._connected = True  # and without Nagle's algorithm: asyncio sees to that
         self._closed: asyncio.Future[None] = self._loop.create_future()
-        self._socket = transport.get_extra_info("socket")
-        if self._socket is not None:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._deadlines.start(self._loop.time())
-        self._quick_ack()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
+        return self._input.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._quick_ack()
-        self._progress()
-        events = self.wire.receive(self._buffer[:nbytes])
+        self._input.acknowledge()
+        self._watch.progress()
+        events = self.wire.receive(self._input.buffer[:nbytes])
         output = self.wire.take_output()
         if output:
             # Before the events: some of them close the connection.
             self._transport.write(output)
         for event in events:
             self._act(event)
-        if self._deadlines.pdu(self.wire.pdus if self.wire.in_pdu else None):
-            self.arm()
+        self._watch.reading(self.wire.pdus if self.wire.in_pdu else None)
 
     def eof_received(self) -> bool:
         if self.wire.receive_eof():
@@ -143,8 +132,7 @@ class Association(asyncio.BufferedProtocol):
         # It is closed already, but with TLS Python 3.10 warns of one on which nobody has called this.
         self._transport.close()
         self._output.close()
-        if self._timer is not None:
-            self._timer.cancel()
+        self._watch.stop()
         if not self._closed.done():
             self._closed.set_result(None)
         self._owner.association_closed(self)
@@ -160,7 +148,7 @@ class Association(asyncio.BufferedProtocol):
         self._output.resume()
 
     def _peer_reads(self) -> None:
-        self._progress()
+        self._watch.progress()
         self.resume("answers")
 
     # -- events --------------------------------------------------------------------------------------------------------
@@ -181,7 +169,7 @@ class Association(asyncio.BufferedProtocol):
             self.rejected = event.reject
             self._open()
         elif type(event) is ReleaseRequested:
-            self._write([self.wire.confirm_release()])
+            self._output.write([self.wire.confirm_release()])
             self._fail(AssociationAbortedError(f"{self.peer} released the association", peer=self.peer))
             self._close_transport()
         elif type(event) is ReleaseConfirmed:
@@ -223,8 +211,8 @@ class Association(asyncio.BufferedProtocol):
         self.check()
         self.request = request
         self._opened = self._loop.create_future()
-        self._deadlines.start(self._loop.time())
-        self._write([self.wire.request(request)])
+        self._watch.start()
+        self._output.write([self.wire.request(request)])
         self.arm()
         await self._opened
         self.check()
@@ -241,15 +229,15 @@ class Association(asyncio.BufferedProtocol):
         command.message_id = self.wire.next_message_id()
         exchange = Exchange(self, context_id, command)
         self._exchanges[command.message_id] = exchange
-        self._progress()
-        self._write(self.wire.send_message(context_id, command, data))
+        self._watch.progress()
+        self._output.write(self.wire.send_message(context_id, command, data))
         self.arm()
         return exchange
 
     async def send_data(self, context_id: int, data: Buffer, *, last: bool) -> None:
         """Send the next part of a data set, and wait until the peer takes it off our hands."""
         self.check()
-        self._write(self.wire.send_data(context_id, data, last=last))
+        self._output.write(self.wire.send_data(context_id, data, last=last))
         await self.drained()
 
     async def drained(self) -> None:
@@ -265,15 +253,15 @@ class Association(asyncio.BufferedProtocol):
     def respond(self, context_id: int, command: Command, data: Buffer | None = None) -> None:
         """Answer a request of the peer; nothing where the association is over."""
         if self._failure is None and self.wire.state in (State.ESTABLISHED, State.AWAITING_LOCAL_RELEASE):
-            self._write(self.wire.send_message(context_id, command, data))
-            self._progress()
+            self._output.write(self.wire.send_message(context_id, command, data))
+            self._watch.progress()
             self.arm()
 
     def cancel(self, exchange: Exchange) -> None:
         """Send a C-CANCEL for an exchange that has not finished (PS3.7 section 9.3.2.3)."""
         if self._failure is None and not exchange.finished and self.wire.state is State.ESTABLISHED:
             command = Command(CommandField.C_CANCEL_RQ, responding_to=exchange.command.message_id)
-            self._write(self.wire.send_message(exchange.context_id, command))
+            self._output.write(self.wire.send_message(exchange.context_id, command))
 
     def exchange_finished(self, exchange: Exchange) -> None:
         """The final response of an exchange has come."""
@@ -282,7 +270,7 @@ class Association(asyncio.BufferedProtocol):
     def answer(self, output: bytes) -> None:
         """Write what the wire returned for an answer to the association request."""
         self._transport.write(output)
-        self._progress()
+        self._watch.progress()
         self.arm()
 
     def refuse(self, reject: AssociateReject) -> None:
@@ -311,7 +299,7 @@ class Association(asyncio.BufferedProtocol):
         """Release the association in order; abort where that is not possible or takes too long."""
         try:
             if self.usable and not self._exchanges:
-                self._write([self.wire.release()])
+                self._output.write([self.wire.release()])
                 await asyncio.wait([self._closed], timeout=_CLOSE_WITHIN)
         except asyncio.CancelledError:
             self.drop()
@@ -351,9 +339,8 @@ class Association(asyncio.BufferedProtocol):
 
     def _fail(self, error: NetworkError | None) -> None:
         if self._failure is None:
-            self._failure = error or AssociationAbortedError(
-                f"the association with {self.peer} is released", peer=self.peer
-            )
+            released = f"the association with {self.peer} is released"
+            self._failure = error or AssociationAbortedError(released, peer=self.peer)
         self._open()
         for exchange in list(self._exchanges.values()):
             exchange.wake()
@@ -374,18 +361,12 @@ class Association(asyncio.BufferedProtocol):
 
     def pause(self, why: str) -> None:
         """Stop reading from the peer, until each one that paused has resumed."""
-        if not self._paused and not self._transport.is_closing():
-            self._transport.pause_reading()
-        self._paused.add(why)
+        self._input.pause(why)
 
     def resume(self, why: str) -> None:
         """Go on reading, unless somebody else has paused too."""
-        if why not in self._paused:
-            return
-        self._paused.discard(why)
-        self._our_turn_ends()
-        if not self._paused and not self._transport.is_closing():
-            self._transport.resume_reading()
+        if self._input.resume(why):
+            self._watch.our_turn_ends()
 
     def begin_answer(self) -> None:
         """A request of the peer is being acted on, which may take its time."""
@@ -397,58 +378,23 @@ class Association(asyncio.BufferedProtocol):
         """A request of the peer has been answered: the clock runs for the peer again."""
         self.busy -= 1
         self.resume("requests")
-        self._our_turn_ends()
-
-    def _our_turn_ends(self) -> None:
-        self._deadlines.resume(self._loop.time())
-        self.arm()
-
-    def _write(self, buffers: list[Buffer]) -> None:
-        self._output.write(buffers)
-
-    def _quick_ack(self) -> None:
-        if _QUICKACK is not None and self._socket is not None:
-            try:
-                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-            except OSError:
-                # Not TCP, or closed under us: it was only an optimisation.
-                self._socket = None
-
-    # -- deadlines -----------------------------------------------------------------------------------------------------
-
-    def _progress(self) -> None:
-        self._deadlines.progress(self._loop.time())
-
-    def _due(self) -> tuple[float, str] | None:
-        state = self.wire.state
-        if state in (State.AWAITING_ANSWER, State.AWAITING_REQUEST):
-            phase = Phase.NEGOTIATING
-        elif self._output.paused:
-            phase = Phase.READING
-        elif self.busy or self._paused:
-            # It is we who keep the peer waiting.
-            phase = Phase.OURS
-        else:
-            phase = Phase.OPERATING if self._exchanges else Phase.IDLE
-        return self._deadlines.due(phase)
+        self._watch.our_turn_ends()
 
     def arm(self) -> None:
-        """See to it that the next deadline is looked at in time.
+        """See to it that the next deadline is looked at in time."""
+        self._watch.arm()
 
-        A timer that turns out to be too early looks again, so progress costs nothing.
-        """
-        due = self._due() if self._failure is None else None
-        if due is not None and (self._timer is None or due[0] < self._timer.when()):
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(due[0], self._check_due)
+    def _phase(self) -> Phase | None:
+        if self._failure is not None:
+            return None
+        if self.wire.state in (State.AWAITING_ANSWER, State.AWAITING_REQUEST):
+            return Phase.NEGOTIATING
+        if self._output.paused:
+            return Phase.READING
+        if self.busy or self._input.paused:
+            # It is we who keep the peer waiting.
+            return Phase.OURS
+        return Phase.OPERATING if self._exchanges else Phase.IDLE
 
-    def _check_due(self) -> None:
-        self._timer = None
-        if self._output.paused and self._output.moves():
-            self._progress()
-        due = self._due()
-        if due is not None and due[0] <= self._loop.time():
-            self.fail(PeerTimeoutError(f"{self.peer} did not {due[1]}", hint="it may be overloaded, or hang"))
-        else:
-            self.arm()
+    def _late(self, what: str) -> None:
+        self.fail(PeerTimeoutError(f"{self.peer} did not {what}", hint="it may be overloaded, or hang"))

@@ -89,7 +89,9 @@ class Output:
             self._can_write.set_result(None)
 
     def moves(self) -> bool:
-        """Whether some of what was left has gone since the last time that this was asked."""
+        """Whether the peer reads after all: some of what was left has gone since the last time that this was asked."""
+        if not self.paused:
+            return False
         # asyncio says when nearly all has left; a peer that reads slowly but steadily goes on, too.
         before, self._left = self._left, self._transport.get_write_buffer_size()
         return self._left < before
