@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcm._bridge import Bridge
-from dcm.errors import UsageError
+from dcm.errors import StoreError, UsageError
 from dcm.levels import QueryLevel
 from dcm.query._parts import parts_of
 from dcm.report import QueryReport, TransferReport
@@ -121,14 +121,27 @@ class DirSource:
     def _note(self, path: str, instance: Instance) -> None:
         """Tell the index, if somebody has asked it already, of a file that we have just written below the root."""
         index = self._index
-        if index is not None and (self.recurse or "/" not in path):
+        if index is None or not (self.recurse or "/" not in path):
+            return
+        try:
             index.add(path, instance.header)
+        except StoreError as exc:
+            self._give_up_index(exc)  # the instance is stored none the less
+
+    def _give_up_index(self, error: StoreError) -> None:
+        """Go on without the index until it is asked again: what it has not been told, it will read."""
+        log.warning("%s", error.message)
+        self._index, self._fresh = None, False
 
     def _rest(self) -> None:
         """Close the files of the index, where nothing is under way."""
         with self._index_lock:
-            if self._index is not None and self.index and not self._users:
+            if self._index is None or not self.index or self._users:
+                return
+            try:
                 self._index.close()
+            except StoreError as exc:
+                self._give_up_index(exc)
 
     def _opened(self) -> Index:
         """The index, opened; with the lock held."""

@@ -223,12 +223,15 @@ class LocalDir(DirSource):
         *directories, name = self._parts(instance)
         try:
             try:
-                return self._place(instance, directories, name, method)
+                stored = self._place(instance, directories, name, method)
             except FileNotFoundError:
                 # Another thread has made the directory, failed, and removed it from under us.
-                return self._place(instance, directories, name, method)
+                stored = self._place(instance, directories, name, method)
         except OSError as exc:
             raise store_error(exc, "/".join([self._root, *directories, name])) from exc
+        if stored.outcome.moved:
+            self._note("/".join([*directories, stored.path.name]), instance)
+        return stored
 
     def _place(self, instance: Instance, directories: list[str], name: str, method: TransferMethod) -> Stored:
         tree = self._safe_tree if method is TransferMethod.MOVE else self._tree
@@ -331,6 +334,7 @@ class LocalDir(DirSource):
             store = self.store if method is TransferMethod.PROXY else functools.partial(self.store, method=method)
             async with StoreQueue(store, bridge, own, dest) as queue:
                 yield queue
+            await bridge.run(self._rest)
         if report is None:
             own.finish()
             own.raise_failures()

@@ -251,9 +251,18 @@ def test_a_source_goes_only_after_its_copy_is_on_the_disk(
         events.append("published")
 
     monkeypatch.setattr(os, "link", no_links)
-    monkeypatch.setattr(os, "fsync", lambda fd: (events.append("fsync"), fsync(fd)))
+
+    def note_fsync(fd: int) -> None:
+        events.append("fsync")
+        fsync(fd)
+
+    def note_unlink(path: Path) -> None:
+        events.append("unlink")
+        unlink(path)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(TempFile, "publish", note_publish)
-    monkeypatch.setattr(Path, "unlink", lambda path: (events.append("unlink"), unlink(path)))
+    monkeypatch.setattr(Path, "unlink", note_unlink)
     store(dest, source, MOVE)
     last = events.index("published")
     assert "fsync" in events[:last]
