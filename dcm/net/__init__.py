@@ -2,7 +2,7 @@
 
 from dcm.net._entity import LocalEntity
 from dcm.net._incoming import DicomEvent
-from dcm.net._listener import AccessPolicy, EventFilter
+from dcm.net._policy import AccessPolicy, EventFilter
 from dcm.node import DcmNode, DicomOpType, DicomRole, QueryModel, RemoteNode, Timeouts, TlsConfig
 
 __all__ = [

@@ -15,9 +15,10 @@ from dcm.net._contexts import query_contexts
 from dcm.net._fetch import Fetch, settle_report
 from dcm.net._finder import Finder, together
 from dcm.net._incoming import Nobody
-from dcm.net._listener import EventFilter, Listener, SharedListener
+from dcm.net._listener import Listener, SharedListener
 from dcm.net._mover import move
 from dcm.net._operations import echo
+from dcm.net._policy import EventFilter
 from dcm.net._registry import VERIFICATION
 from dcm.net._send_queue import SendQueue
 from dcm.net._sender import Sender
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from dcm.instance import Instance
     from dcm.levels import QueryLevel
     from dcm.net._incoming import Handler
-    from dcm.net._listener import AccessPolicy
+    from dcm.net._policy import AccessPolicy
     from dcm.node import DcmNode, TlsConfig
     from dcm.query import QueryResult
 

@@ -14,7 +14,8 @@ from dcm.net._finder import Finder
 from dcm.net._gate import Gate
 from dcm.net._incoming import Nobody, StoreService
 from dcm.net._lines import GetLine, MoveLine
-from dcm.net._listener import EventFilter, temp_file
+from dcm.net._listener import temp_file
+from dcm.net._policy import EventFilter
 from dcm.net._retrieve import Retrieval
 from dcm.net._units import Unit, units_of
 from dcm.node import DicomOpType

@@ -11,7 +11,6 @@ import errno
 import logging
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +19,7 @@ from dcm._bridge import Bridge
 from dcm.errors import ListenError
 from dcm.net._association import Association
 from dcm.net._incoming import CLASS_NOT_SUPPORTED, SUCCESS, StoreService
+from dcm.net._policy import AccessPolicy
 from dcm.net._registry import IMPLICIT_LE, STORAGE_SYNTAXES, UNCOMPRESSED, VERIFICATION, storage_classes
 from dcm.net._tasks import within
 from dcm.net.tls import server_context
@@ -29,14 +29,14 @@ from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from collections.abc import Set as AbstractSet
 
     from dcm.net._incoming import DicomEvent, Handler
     from dcm.net._owner import DataSink
+    from dcm.net._policy import EventFilter
     from dcm.net.wire import AssociateRequest, Command
     from dcm.node import DcmNode, Timeouts, TlsConfig
 
-__all__ = ["AccessPolicy", "EventFilter", "Listener", "SharedListener", "temp_file"]
+__all__ = ["Listener", "SharedListener", "temp_file"]
 
 log = logging.getLogger(__name__)
 
@@ -47,70 +47,6 @@ _BY_USER, _BY_PRESENTATION = 1, 3
 _TOO_MANY = AssociateReject(_TRANSIENT, _BY_PRESENTATION, 2)
 _CALLING_UNKNOWN = AssociateReject(_PERMANENT, _BY_USER, 3)
 _CALLED_UNKNOWN = AssociateReject(_PERMANENT, _BY_USER, 7)
-
-
-@dataclass(frozen=True)
-class EventFilter:
-    """Which requests a handler wants.
-
-    Parameters
-    ----------
-    event_types : set of DicomOpType, optional
-        The operations; None for all that a listener takes (ECHO and STORE).
-    ae_titles : set of str, optional
-        The calling AE titles; None for all.
-    """
-
-    event_types: AbstractSet[DicomOpType] | None = None
-    ae_titles: AbstractSet[str] | None = None
-
-    def __post_init__(self) -> None:
-        if self.event_types is not None:
-            object.__setattr__(self, "event_types", frozenset(self.event_types))
-        if self.ae_titles is not None:
-            object.__setattr__(self, "ae_titles", frozenset(self.ae_titles))
-
-    def matches(self, event_type: DicomOpType, calling_ae: str) -> bool:
-        """Whether a handler with this filter wants such an event."""
-        return (self.event_types is None or event_type in self.event_types) and (
-            self.ae_titles is None or calling_ae in self.ae_titles
-        )
-
-    def collides(self, other: EventFilter) -> bool:
-        """Whether there can be an event that both match."""
-        return _meet(self.event_types, other.event_types) and _meet(self.ae_titles, other.ae_titles)
-
-
-def _meet(left: AbstractSet[object] | None, right: AbstractSet[object] | None) -> bool:
-    return left is None or right is None or bool(left & right)
-
-
-@dataclass(frozen=True)
-class AccessPolicy:
-    """Whom a listener lets in. AE titles are what callers say they are: only TLS proves anything.
-
-    Parameters
-    ----------
-    calling_ae_titles : frozenset of str, optional
-        The callers that are let in; None for all.
-    addresses : frozenset of str, optional
-        The addresses that are let in; None for all.
-    require_called_ae : bool
-        Refuse callers that do not call us by our AE title.
-    max_associations : int
-        In all at a time; beyond that callers are told to come back later.
-    max_per_address : int
-        From one address at a time.
-    idle : float
-        Seconds without a request after which an association is ended.
-    """
-
-    calling_ae_titles: frozenset[str] | None = None
-    addresses: frozenset[str] | None = None
-    require_called_ae: bool = False
-    max_associations: int = 200
-    max_per_address: int = 100
-    idle: float = 300.0
 
 
 class _Entry(NamedTuple):
