@@ -317,6 +317,31 @@ async def test_cancelled_while_it_waits_for_a_peer_to_come_back(
     assert report.adds_up()
 
 
+async def test_cancelled_while_a_peer_does_not_read(local: LocalEntity, tmp_path: Path) -> None:
+    large = data.write_multi_frame(tmp_path / "large.dcm", 40 << 20)
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def script(link: Link) -> None:
+        await link.accept()
+        await link.event()
+        begun.set()
+        await over.wait()
+
+    report = TransferReport()
+    async with ScriptedPeer(script) as peer:
+        task = asyncio.ensure_future(local.upload(peer.node, [large.path], report))
+        await begun.wait()
+        await asyncio.sleep(0.2)
+        started = asyncio.get_running_loop().time()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert asyncio.get_running_loop().time() - started < 2
+        over.set()
+    report.finish()
+    assert report.uids(Outcome.FAILED) == [large.sop_instance_uid]
+
+
 @pytest.mark.parametrize("direction", ["to_peer", "to_client"])
 async def test_a_connection_that_stalls(local: LocalEntity, samples: list[data.Sample], direction: str) -> None:
     """It is given up after a while, and another one brings the rest."""
