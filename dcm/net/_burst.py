@@ -93,8 +93,10 @@ class Burst:
             waited = self._loop.time() - self._begun
             if response.status == 0:
                 # The books can wait; the peer should not.
-                self._send_next()
-                self._settle(item, 0, waited)
+                try:
+                    self._send_next()
+                finally:
+                    self._settle(item, 0, waited)
             elif self._settle(item, response.status, waited):
                 self._send_next()
             else:

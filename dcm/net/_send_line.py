@@ -31,7 +31,7 @@ from dcm.net._send_queue import pair_of, why
 from dcm.report import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from dcm._bridge import Bridge
     from dcm.instance import Instance
@@ -142,7 +142,10 @@ class Line:
         """
         try:
             if self._on_open is not None:
-                await self._open(await self._queue.pairs())
+                wanted = await self._queue.pairs()
+                if not wanted:
+                    return
+                await self._open(wanted)
                 self._on_open()
             self.opened = True
             while not self._retired and (item := await self._queue.take()) is not None:
@@ -225,6 +228,8 @@ class Line:
             try:
                 association, context = await self._association_for(pair_of(instance))
             except NoContextError as error:
+                if self._on_open is not None:
+                    raise
                 state.record(instance, Outcome.FAILED, error.message)
                 return False
             begun = time()
@@ -329,12 +334,17 @@ class Line:
                 state.local, state.remote, [(uid, (syntax,)) for uid, syntax in pairs], state.owner
             )
         except NoContextError:
-            state.refused.update(pairs)
+            self._refuse(pairs)
             raise
         self._association = association
         self._contexts = {(c.abstract_syntax, c.transfer_syntax): c for c in association.wire.contexts.values()}
-        state.refused.update(pair for pair in pairs if pair not in self._contexts)
+        self._refuse(pair for pair in pairs if pair not in self._contexts)
         return association
+
+    def _refuse(self, pairs: Iterable[Pair]) -> None:
+        # What a peer does not take on another association it may well take on the first.
+        if self._on_open is None:
+            self._state.refused.update(pairs)
 
     def _knock_again(self, error: NetworkError, n_tries: int) -> bool:
         """Whether another association may be had later; a peer that was never there is not asked again."""
