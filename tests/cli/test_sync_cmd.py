@@ -258,8 +258,7 @@ def test_other_bytes_under_the_same_uid_are_a_conflict(
     done = run_dcm(*command)
     assert (done.returncode, done.stderr) == (0, "2 instances in 1 series: 2 already there\n")
     # Unless that is asked for.
-    command = (*command[:-1], "--force-all", home)
-    done = run_dcm(*command)
+    done = run_dcm(*command, "--force-all")
     assert done.returncode == 3
     assert "1 already there, 1 conflicting" in done.stderr
     assert edited.stem in done.stderr
@@ -270,7 +269,7 @@ def test_other_bytes_under_the_same_uid_are_a_conflict(
     report = read_report(report_path)
     assert report["destinations"][""]["conflict"] == [edited.stem]
     # Once more: the other version is there, too, and nothing more is made.
-    done = run_dcm(*command)
+    done = run_dcm(*command, "--force-all")
     assert len(files_in(home)) == 3
 
 
