@@ -146,7 +146,7 @@ class Header:
     __slots__ = ("_digest", "_extra", "_merge", "_shape", "record", "sop_class_uid", "transfer_syntax_uid")
 
     def __init__(self, digest: bytes, data: bytes, patient_id: str, study_uid: str) -> None:
-        if hashlib.blake2b(data, digest_size=16).digest() != digest:
+        if type(data) is not bytes or hashlib.blake2b(data, digest_size=16).digest() != digest:
             raise DamagedError("a header does not have its checksum")
         sop_class, syntax, tags, vrs, values, own_tags, own_vrs = _header_decoder.decode(data)
         record = Attributes.from_columns(tags, vrs, tuple(_restored(values)))
@@ -175,8 +175,8 @@ class Header:
         DamagedError
             It does not belong here, or is damaged.
         """
-        packed = data[4:]
-        if _checksum(packed, sop_instance_uid, self._digest) != data[:4]:
+        packed = data[4:] if type(data) is bytes and type(sop_instance_uid) is str else None
+        if packed is None or _checksum(packed, sop_instance_uid, self._digest) != data[:4]:
             raise DamagedError("an instance does not have its checksum")
         values = _restored(_values_decoder.decode(packed))
         return Attributes.from_shape(

@@ -168,6 +168,8 @@ class Database:
                     self._give_back(connection, number)
             except sqlite3.Error as exc:
                 raise self._meaning(exc) from exc
+            except UnicodeDecodeError as exc:  # in a message of SQLite, which quotes what it found
+                raise DamagedError(str(exc)) from exc
 
     def _take(self) -> tuple[sqlite3.Connection, int]:
         with self._lock:

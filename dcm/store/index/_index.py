@@ -21,6 +21,7 @@ from dcm.store.index._reading import FileReader, Finding, stamp_of
 from dcm.store.index._scan import Scan, ScanResult
 from dcm.store.index._search import search
 from dcm.store.index._writing import Writer, id_list
+from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -225,8 +226,9 @@ class Index:
         lock = ScanLock(self._scanning, None if self._place is None else self._place.lock)
         try:
             if not lock.acquire(blocking=False):
+                _LOGGER.warning("waiting for another process that indexes %s", safe_text(self.root))
                 if progress is not None:
-                    progress.phase(f"waiting for another process that indexes {self.root}")
+                    progress.phase("waiting for another process that indexes the same directory")
                 if not lock.wait(stop):
                     yield False
                     return

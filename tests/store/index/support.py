@@ -32,7 +32,7 @@ class Reads:
         read = FileReader.read
 
         def noted(reader: FileReader, path: str | bytes) -> Finding | None:
-            self.names.append(os.fsdecode(os.path.basename(path)))
+            self.names.append(Path(os.fsdecode(path)).name)
             return read(reader, path)
 
         monkeypatch.setattr(FileReader, "read", noted)

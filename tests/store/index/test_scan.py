@@ -141,6 +141,7 @@ def test_what_is_left_out_is_named_each_time_and_not_read_again(root: Path, read
         "socket": ("foreign", "not a regular file"),
     }
     with Index(root) as index:
+        report = QueryReport()
         for wanted in (["DICOMDIR", "cut.dcm", "empty", "good.dcm", "no-study.dcm", "notes.txt"], []):
             report = QueryReport()
             result = index.refresh(report)
@@ -192,7 +193,6 @@ def test_extensions_and_subdirectories(root: Path) -> None:
 
 def test_names_that_are_no_text(root: Path) -> None:
     raw = os.fsencode(root) + b"/\xff\xfe"
-    os.mkdir(raw)
     path = Path(os.fsdecode(raw + b"/\xe4.dcm"))
     write_file(path, "1.2.3")
     (path.parent / os.fsdecode(b"\xe5.txt")).write_text("no")
