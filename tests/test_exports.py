@@ -23,6 +23,8 @@ PUBLIC = {
     "dcm.query": {"DataNode", "DataPath", "QueryLevel", "QueryProv", "QueryResult"},
     "dcm.store": {"DataBucket", "DataRepo", "TransferMethod"},
     "dcm.store.local_dir": {"LocalDir"},
+    "dcm.store.memory": {"MemoryStore"},
+    "dcm.store.net_repo": {"NetRepo"},
 }
 
 MODULES = sorted(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from dcm.errors import InconsistentDataError, InvalidDicomError
@@ -10,6 +10,7 @@ from dcm.levels import QueryLevel
 from dcm.query import QueryProv, QueryResult
 from dcm.query._elements import keyword_of
 from dcm.query._keys import RETURN_KEYS, QueryKeys, has_value
+from dcm.query._parts import parts_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -84,3 +85,17 @@ class Question:
             except InconsistentDataError:
                 report.drop("inconsistent", record.text(self.level.uid_tag), f"{name} records that contradict others")
         return result
+
+
+def groups_of(query_res: QueryResult, size: int) -> Iterator[list[QueryResult]]:
+    """The studies of a query result, or its patients, as many together as have so many instances."""
+    group: list[QueryResult] = []
+    n_instances = 0
+    for part in parts_of(query_res, 1):
+        group.append(part)
+        n_instances += part.n_instances() or size
+        if n_instances >= size:
+            yield group
+            group, n_instances = [], 0
+    if group:
+        yield group

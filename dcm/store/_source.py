@@ -18,7 +18,7 @@ from dcm.query._parts import parts_of
 from dcm.report import QueryReport, TransferReport
 from dcm.store._files import Read, batches, by_instance, chunks, read_copies
 from dcm.store._giving import Books, give_all, give_each
-from dcm.store._question import Question
+from dcm.store._question import Question, groups_of
 from dcm.store.base import DataSink, TransferMethod
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["DirSource", "LocalChunk"]
 
 log = logging.getLogger(__name__)
+
+_PORTION = 500  # instances whose files are looked up at a time
 
 
 class LocalChunk:
@@ -76,8 +78,7 @@ class LocalChunk:
 class DirSource:
     """The half of `dcm.store.local_dir.LocalDir` that gives.
 
-    Its index is brought up to date once, when something is first asked of it; see `refresh`. Everything that blocks is
-    done in worker threads.
+    Its index is brought up to date once, when something is first asked of it; see `refresh`. What blocks is in threads.
     """
 
     path: Path
@@ -89,7 +90,7 @@ class DirSource:
     def __init__(self) -> None:
         self._index: Index | None = None
         self._fresh = False
-        self._users = 0
+        self._users: list[Bridge] = []
         self._index_lock = threading.Lock()
 
     @property
@@ -108,11 +109,11 @@ class DirSource:
     async def _threads(self, n: int = 2) -> AsyncIterator[Bridge]:
         """Threads for one use of the directory; when the last use ends, no file of the index stays open."""
         async with Bridge(n) as bridge:
-            self._users += 1
+            self._users.append(bridge)  # a list, which threads with event loops of their own may change at once
             try:
                 yield bridge
             finally:
-                self._users -= 1
+                self._users.remove(bridge)
                 if not self._users:
                     await bridge.run(self._rest)
 
@@ -170,6 +171,9 @@ class DirSource:
     def _files_of(self, part: QueryResult) -> list[IndexedFile]:
         with self._index_lock:
             return list(self._opened().files(part))
+
+    def _files_of_each(self, parts: Sequence[QueryResult]) -> list[tuple[QueryResult, list[IndexedFile]]]:
+        return [(part, self._files_of(part)) for part in parts]
 
     def _all_files(self) -> list[IndexedFile]:
         with self._index_lock:
@@ -346,15 +350,17 @@ class DirSource:
     ) -> AsyncGenerator[Instance, None]:
         """Yield what a query result names, and keep books of what is asked for and does not come."""
         await self._ready(bridge, books.report)
-        # Study by study: what is held here is one study's files, and what has nothing left is known by its name.
-        for part in parts_of(query_res, 1):
-            files = await bridge.run(self._files_of, part)
-            if query_res.level <= QueryLevel.STUDY:
-                books.miss(part, {*part.uids()} if files else ())
-            elif query_res.level is QueryLevel.SERIES:
-                books.miss(part, {file.series_uid for file in files})
-            else:
-                books.miss(part, {file.sop_instance_uid for file in files})
+        # Study by study, so that what has nothing left is known by its name, and a few hundred instances at a time.
+        for parts in groups_of(query_res, _PORTION):
+            files: list[IndexedFile] = []
+            for part, found in await bridge.run(self._files_of_each, parts):
+                files += found
+                if query_res.level <= QueryLevel.STUDY:
+                    books.miss(part, {*part.uids()} if found else ())
+                elif query_res.level is QueryLevel.SERIES:
+                    books.miss(part, {file.series_uid for file in found})
+                else:
+                    books.miss(part, {file.sop_instance_uid for file in found})
             async with contextlib.aclosing(
                 self._read_files(bridge, files, books, keep_errors=keep_errors, data=data)
             ) as instances:
