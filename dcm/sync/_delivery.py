@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,9 @@ class Delivery:
             return [
                 self._report.state(instance.sop_instance_uid, target.name) is Outcome.FILTERED for target in targets
             ]
-        with changed:
+        with contextlib.ExitStack() as stack:
+            if changed is not instance:
+                stack.enter_context(changed)
             return await asyncio.gather(*(target.place(changed, instance) for target in targets))
 
     async def _filtered(self, instance: Instance, filt: Filter, targets: Sequence[Target]) -> Instance | None:
@@ -111,19 +114,12 @@ class Delivery:
         outcome, reason = Outcome.FILTERED, ""
         changed: Instance | None = None
         try:
-            changed = await self._bridge.run(_apply, filt, instance, cost=instance.size)
+            changed = await self._bridge.run(filt.apply, instance, cost=instance.size)
         except Exception as error:  # noqa: BLE001
             # A filter is anybody's code, and pydicom raises all kinds of things for data sets that are not as they
             # should be. This instance fails, with the reason in the report; the rest goes on.
-            outcome, reason = Outcome.FAILED, f"the filter failed: {str(error) or type(error).__name__}"
+            outcome, reason = Outcome.FAILED, str(error) or f"the filter failed: {type(error).__name__}"
         if changed is None:
             for target in targets:
                 self._report.record(instance.sop_instance_uid, outcome, dest=target.name, reason=reason)
         return changed
-
-
-def _apply(filt: Filter, instance: Instance) -> Instance | None:
-    from dcm.instance import Instance
-
-    data_set = filt(instance.dataset)
-    return None if data_set is None else Instance.from_dataset(data_set)

@@ -18,7 +18,7 @@ from dcm.errors import (
     StoreError,
     UsageError,
 )
-from dcm.filt import Filter
+from dcm.filt import Filter, make_reject_filter, parse_selector
 from dcm.instance import Instance
 from dcm.levels import QueryLevel
 from dcm.query import QueryResult
@@ -265,7 +265,14 @@ async def test_a_filter_on_the_way_to_one_of_two() -> None:
     states = [report.state(uid, "anonymous") for uid in sorted(uids(study(1)))]
     assert states == [Outcome.SENT, Outcome.FILTERED, Outcome.FAILED]
     assert (report.exit_code, report.adds_up()) == (3, True)
-    assert any("the filter failed: no idea" in line for line in report.warnings)
+    assert any("rename failed for 1.2.1.9.3: no idea" in line for line in report.warnings)
+
+
+async def test_what_a_filter_leaves_alone_gets_there_as_it_is() -> None:
+    dest = MemoryStore(name="there")
+    await sync(MemoryStore(study(1)), StaticRoute((dest,), make_reject_filter(parse_selector("Modality == XX"))))
+    assert uids(dest) == uids(study(1))
+    assert dest["1.2.1.9.1"].read(0, 10000) == study(1)[0].read(0, 10000)
 
 
 async def test_what_makes_no_sense_moves_nothing() -> None:
