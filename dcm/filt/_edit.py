@@ -97,7 +97,7 @@ def make_edit_filter(
     level and of those above it only. Running the filter over its own output changes nothing more.
 
     Text that the character set of a data set cannot hold makes it UTF-8 (ISO_IR 192), all of it. What is not edited is
-    encoded as it came.
+    encoded as it came, but for group lengths, which are left out (PS3.5 section 7.2).
 
     It does not de-identify: that takes more than a few edits (PS3.15 annex E).
     """
