@@ -1,7 +1,7 @@
 """What holds DICOM instances, and takes more of them.
 
 The protocols are here and in `dcm.store.base`; each kind of store has a module of its own: `dcm.store.local_dir` for
-directories.
+directories, `dcm.store.net_repo` for nodes, `dcm.store.memory` for what is in memory.
 """
 
 from __future__ import annotations

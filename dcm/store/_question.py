@@ -73,7 +73,7 @@ class Question:
             Learns of records that contradict earlier ones, or lack their identifiers: these are left out.
         """
         tags = {tag for level in QueryLevel if level <= self.level for tag, _ in RETURN_KEYS[level]}
-        prov = QueryProv(source, map(keyword_of, tags.union(self.keys)))
+        prov = QueryProv(_written_down(source), map(keyword_of, tags.union(self.keys)))
         result = QueryResult(self.level, prov=prov)
         name = self.level.name
         for record in records:
@@ -85,6 +85,15 @@ class Question:
             except InconsistentDataError:
                 report.drop("inconsistent", record.text(self.level.uid_tag), f"{name} records that contradict others")
         return result
+
+
+def _written_down(name: str | None) -> str | None:
+    """What a document can say of a place: nothing of one whose name is no text, rather than something wrong."""
+    try:
+        (name or "").encode()
+    except UnicodeEncodeError:
+        return None
+    return name
 
 
 def groups_of(query_res: QueryResult, size: int) -> Iterator[list[QueryResult]]:

@@ -6,7 +6,10 @@ import asyncio
 import errno
 import fcntl
 import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -391,3 +394,47 @@ async def test_a_directory_into_another(method: TransferMethod, fetched_for: boo
             break
     assert await asyncio.to_thread(dest.why_not, method, source) == ""
     source.close()
+
+
+# -- a kill in the middle of moving
+
+_MOVER = """
+import asyncio, sys
+from dcm.report import TransferReport
+from dcm.store import TransferMethod
+from dcm.store.local_dir import LocalDir
+
+async def move():
+    source, dest = LocalDir(sys.argv[1], index=False), LocalDir(sys.argv[2])
+    report = TransferReport()
+    async with dest.send(report, method=TransferMethod.MOVE) as queue:
+        print("begun", flush=True)
+        await source.fetch(await source.query(), queue.place, report, method=TransferMethod.MOVE)
+    report.finish()
+    print(report.exit_code, flush=True)
+
+asyncio.run(move())
+"""
+
+
+@pytest.mark.parametrize("where", ["same", "other"])
+def test_a_kill_while_moving_loses_nothing(where: str, tmp_path: Path, other_device: Path) -> None:
+    """Each instance is whole at the source, or at the destination, or at both; and then a rerun ends it."""
+    samples = data.write_tiny(tmp_path / "in", 300)
+    wanted = {sample.sop_instance_uid: sample.data_set_bytes for sample in samples}
+    dest = other_device / "out" if where == "other" else tmp_path / "out"
+    command = [sys.executable, "-c", _MOVER, str(tmp_path / "in"), str(dest)]
+    for moment in (0.0, 0.01, 0.03):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as mover:
+            assert mover.stdout is not None
+            assert mover.stdout.readline() == "begun\n"
+            time.sleep(moment)
+            mover.send_signal(signal.SIGKILL)
+        left = {path for root in (tmp_path / "in", dest) if root.exists() for path in root.rglob("*.dcm")}
+        assert {data.data_set_of(path.read_bytes()) for path in left} == set(wanted.values())
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "begun\n0\n"
+    assert not [*(tmp_path / "in").iterdir()]
+    there = {path.stem: data.data_set_of(path.read_bytes()) for path in dest.rglob("*.dcm")}
+    assert there == wanted
+    assert not [*dest.rglob(".dcm-*")]

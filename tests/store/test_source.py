@@ -99,6 +99,17 @@ async def test_names_are_nothing_but_names(root: Path, source: LocalDir) -> None
         assert report.ok
 
 
+async def test_a_root_whose_name_is_no_text(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\n"))
+    write_file(root / "a", "1.1")
+    directory = LocalDir(root, file_ext="")
+    dest, report = await all_of(directory)
+    assert (set(held(dest)), report.ok) == ({"1.1"}, True)
+    found = QueryResult.from_json((await directory.query()).to_json())
+    assert (len(found), found.prov.source) == (1, None)
+    await asyncio.to_thread(directory.close)
+
+
 async def test_symbolic_links(root: Path, source: LocalDir, tmp_path: Path) -> None:
     """A link to a file is as good as the file, one to a directory is not followed: no loops, no way out."""
     (root / "link").symlink_to(write_file(tmp_path / "elsewhere" / "a", "1.1"))
