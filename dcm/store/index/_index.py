@@ -7,7 +7,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +14,7 @@ from dcm.attrs import Attributes
 from dcm.errors import StoreError
 from dcm.levels import QueryLevel
 from dcm.store.index._database import DamagedError, Database, ReplacedError
+from dcm.store.index._files import FILES, IN_ORDER, IndexedFile
 from dcm.store.index._lock import ScanLock
 from dcm.store.index._places import Place, default_directory
 from dcm.store.index._reading import FileReader, Finding, stamp_of
@@ -39,32 +39,6 @@ _T = TypeVar("_T")
 _HINT = "--no-index does without"
 _PORTION = 500  # files or unique keys at a time
 _MAX_ADDED = 500
-
-
-@dataclass(frozen=True, slots=True)
-class IndexedFile:
-    """A file that holds an instance.
-
-    Parameters
-    ----------
-    path : str
-        Relative to the root; `os.fsencode` gives the bytes of a name that is not text.
-    sop_instance_uid, sop_class_uid, transfer_syntax_uid, series_uid : str
-    size, mtime_ns, inode : int
-        What it looked like when it was read.
-    copy : int
-        How many files of the same instance come before it: by directories, then by names.
-    """
-
-    path: str
-    sop_instance_uid: str
-    sop_class_uid: str
-    transfer_syntax_uid: str
-    series_uid: str
-    size: int
-    mtime_ns: int
-    inode: int
-    copy: int = 0
 
 
 class Index:
@@ -329,7 +303,7 @@ class Index:
         Several files of one instance follow each other, in the order of their paths.
         """
         column = ("h.patient_id", "h.study_uid", "h.series_uid", "f.sop_uid")[query_res.level]
-        where = column + _IN_ORDER
+        where = column + IN_ORDER
         for uids in _portions(query_res.uids()):
             yield from self._files(where, id_list(uids))
 
@@ -346,7 +320,7 @@ class Index:
     def _files(self, where: str, parameter: str | bytes) -> list[IndexedFile]:
         def ask() -> list[IndexedFile]:
             with self._database.read() as connection:
-                rows = connection.execute(_FILES + where, (parameter,)).fetchall()
+                rows = connection.execute(FILES + where, (parameter,)).fetchall()
             return [
                 IndexedFile(os.fsdecode(directory + b"/" + name if directory else name), *rest)
                 for directory, name, *rest in rows
@@ -383,16 +357,7 @@ class Index:
         try:
             return ask()
         except DamagedError as exc:
-            raise StoreError(
-                f"cannot use the index {self._database.name}: {exc}", hint=_HINT
-            ) from exc
-
-
-_FILES = (
-    "SELECT d.path, f.name, f.sop_uid, h.sop_class_uid, h.transfer_syntax_uid, h.series_uid, f.size, f.mtime_ns, "
-    "f.inode, f.copy FROM file f JOIN header h ON h.id = f.header JOIN directory d ON d.id = f.directory WHERE "
-)
-_IN_ORDER = " IN (SELECT value FROM json_each(?)) ORDER BY h.patient_id, h.study_uid, h.series_uid, f.sop_uid, f.copy"
+            raise StoreError(f"cannot use the index {self._database.name}: {exc}", hint=_HINT) from exc
 
 
 def _portions(uids: Iterable[str]) -> Iterator[list[str]]:

@@ -25,6 +25,7 @@ COMMON_TAGS = frozenset([tag for tag in QUERY_TAGS if tag in up_to(QueryLevel.SE
 """What the instances of a series have in common, or nearly all of them."""
 OWN_TAGS = QUERY_TAGS - COMMON_TAGS - _IDENTITY
 """What each instance has for itself, besides its UIDs."""
+_OWN_IN_ORDER = sorted(OWN_TAGS)
 
 _DIRECTORY_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory: a DICOMDIR
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
@@ -131,23 +132,25 @@ class FileReader:
 
     def _packed(self, header: Header) -> tuple[PackedHeader | LeftOut, list[Value]]:
         """The packed header, and the values of the instance itself."""
-        common: list[object] = [header.sop_class_uid, header.transfer_syntax_uid]
+        found = dict(header.encoded)
         tags: list[int] = []
         vrs: list[str] = []
         values: list[Value] = []
-        for tag, encoded in header.encoded.items():
-            if tag in OWN_TAGS:
-                try:
-                    vr, value = header.element(tag)
-                except InvalidDicomError:
-                    continue
-                tags.append(tag)
-                vrs.append(vr)
-                values.append(value)
-            elif tag not in _IDENTITY:
-                common += tag, encoded
+        for tag in _OWN_IN_ORDER:
+            if tag not in found:
+                continue
+            del found[tag]
+            try:
+                vr, value = header.element(tag)
+            except InvalidDicomError:
+                continue
+            tags.append(tag)
+            vrs.append(vr)
+            values.append(value)
+        for tag in _IDENTITY:
+            found.pop(tag, None)
         # By its bytes: what is encoded alike is decoded once.
-        key = (tuple(common), tuple(tags), tuple(vrs))
+        key = (header.sop_class_uid, header.transfer_syntax_uid, *tags, *vrs, *found.items())
         packed = self._known.get(key)
         if packed is None:
             if len(self._known) >= _MAX_KNOWN:

@@ -40,7 +40,7 @@ class Folder:
 
     def join(self, name: bytes) -> bytes:
         """The path of something in it, relative to the root."""
-        return b"/".join(part for part in (self.path, name) if part)
+        return self.path + b"/" + name if self.path and name else self.path or name
 
 
 def walk(root: bytes, *, recurse: bool, file_ext: str) -> Iterator[Folder]:

@@ -18,10 +18,9 @@ from dcm.store.index._reading import Finding
 __all__ = ["Writer", "id_list"]
 
 _PUT = (
-    "INSERT INTO file (directory, name, size, mtime_ns, inode, trusted, header, sop_uid, data, kind, reason) "
-    "VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (directory, name) DO UPDATE SET size = excluded.size, "
-    "mtime_ns = excluded.mtime_ns, inode = excluded.inode, trusted = excluded.trusted, header = excluded.header, "
-    "sop_uid = excluded.sop_uid, copy = 0, data = excluded.data, kind = excluded.kind, reason = excluded.reason"
+    "INSERT OR REPLACE INTO file "
+    "(directory, name, size, mtime_ns, inode, trusted, header, sop_uid, data, kind, reason) "
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?)"
 )
 _PUT_HEADER = (
     "INSERT INTO header (digest, patient_id, study_uid, series_uid, said_patient_id, said_study_uid, sop_class_uid, "
