@@ -25,15 +25,15 @@ from dcm.instance import Instance
 from dcm.peek import QUERY_TAGS, Header, peek, peek_file
 from dcm.report import TransferReport
 from dcm.store._methods import METHODS, placing_for, why_not
-from dcm.store._placing import Stored
+from dcm.store._placing import Conflict, Stored
 from dcm.store._queue import StoreQueue
-from dcm.store._source import DirSource
+from dcm.store._source import DirSource, LocalChunk
 from dcm.store._tree import Tree, store_error
 from dcm.store.base import DataSink, Features, TransferMethod
 from dcm.template import DEFAULT_TEMPLATE, PathTemplate
 from dcm.text import safe_text
 
-__all__ = ["LocalDir", "Stored"]
+__all__ = ["LocalChunk", "LocalDir", "Stored"]
 
 _SOP_INSTANCE_UID = 0x00080018
 _EXTENSION_RE = re.compile(r"[A-Za-z0-9_-]{0,12}")
@@ -58,9 +58,12 @@ class LocalDir(DirSource):
         Where instances go below the root; `dcm.template` describes the grammar. The extension is added unless the
         template ends with it.
     force_overwrite : bool, optional
-        Replace a file of the same instance that has other bytes. A file of another instance is never replaced.
+        Replace a file of the same instance that has other bytes, as `Conflict.REPLACE` does. A file of another instance
+        is never replaced.
     make_missing : bool, optional
         Make the root where it is missing.
+    conflict : Conflict, optional
+        What to do where something else has the name of an instance.
     sync : bool, optional
         Return from :meth:`store` only when the file is on stable storage (fsync).
     index : bool, optional
@@ -87,6 +90,7 @@ class LocalDir(DirSource):
         force_overwrite: bool = False,
         make_missing: bool = True,
         *,
+        conflict: Conflict = Conflict.RENAME,
         sync: bool = False,
         index: bool = True,
     ) -> None:
@@ -98,6 +102,7 @@ class LocalDir(DirSource):
         self.out_fmt = out_fmt if isinstance(out_fmt, PathTemplate) else PathTemplate(out_fmt or DEFAULT_TEMPLATE)
         self.force_overwrite = force_overwrite
         self.make_missing = make_missing
+        self.conflict = Conflict.REPLACE if force_overwrite else conflict
         self.sync = sync
         self.index = index
         if not os.fspath(path) or "\0" in os.fspath(path):
@@ -238,7 +243,7 @@ class LocalDir(DirSource):
         with tree.directory(directories) as dir_fd:
             where = "/".join([self._root, *directories])
             kind = placing_for(method, instance)
-            return kind(instance, dir_fd, where, force=self.force_overwrite, sync=self.sync).place(
+            return kind(instance, dir_fd, where, conflict=self.conflict, sync=self.sync).place(
                 name, self._extension
             )
 
