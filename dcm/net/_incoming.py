@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -85,20 +85,24 @@ class _Incoming:
         self.context_id = context_id
         self.command = command
         self.error: BaseException | None = None
+        self.unwanted = False  # the association is over
         self._service = service
         self._syntax = association.wire.contexts[context_id].transfer_syntax
         self._data = bytearray()
         self._head = b""
         self._temp: TempFile | None = None
+        self._temp_lock = threading.Lock()
         self._offset = 0
         self._stream: asyncio.Task[None] | None = None
-        self._chunks: deque[bytearray] = deque()
+        self._chunks: list[bytearray] = []
         self._waiting = 0
         self._ended = False
         self._wake: asyncio.Future[None] | None = None
 
     def feed(self, data: memoryview, last: bool) -> None:
         """Take a part of the data set (called by the association as it arrives)."""
+        if self.unwanted:
+            return
         self._data += data
         if len(self._data) >= SPILL_SIZE and not (last and self._stream is None):
             self._spill()
@@ -126,18 +130,16 @@ class _Incoming:
             self._spill()
 
     async def _write(self) -> None:
-        """Write what arrives, one piece after the other, in worker threads."""
+        """Write what arrives, all that has come meanwhile at a time, in worker threads."""
         bridge = self._service.bridge
         try:
-            self._temp = temp = await bridge.run(self._service.temp_maker(self.association))
-            meta = pack_meta(*self._identity, self.association.calling_ae)
-            await bridge.run(temp.write, meta)
-            self._offset = len(meta)
+            make_temp = self._service.temp_maker(self.association)
             while self._chunks or not self._ended:
                 if self._chunks:
-                    chunk = self._chunks.popleft()
-                    await bridge.run(temp.write, chunk, cost=len(chunk))
-                    self._waiting -= len(chunk)
+                    chunks, size = self._chunks, self._waiting
+                    self._chunks = []
+                    await bridge.run(self._append, make_temp, chunks, cost=size)
+                    self._waiting -= size
                     if self._waiting <= _HIGH_WATER // 2:
                         self.association.resume("disk")
                 else:
@@ -148,6 +150,30 @@ class _Incoming:
             self.error = error
             self._chunks.clear()
             self.association.resume("disk")
+
+    def _append(self, make_temp: Callable[[], TempFile], chunks: list[bytearray]) -> None:
+        """Write what has come, in a worker thread; the first time, what goes before it as well."""
+        with self._temp_lock:
+            if self.unwanted:
+                return
+            try:
+                if self._temp is None:
+                    self._temp = make_temp()
+                    meta = pack_meta(*self._identity, self.association.calling_ae)
+                    self._offset = len(meta)
+                    self._temp.write(meta)
+                self._temp.write(*chunks)
+            except BaseException:
+                # At once, and not with the last reference to it: the disk may be full.
+                if self._temp is not None:
+                    self._temp.discard()
+                raise
+
+    def _drop(self) -> None:
+        """Discard what was written, in a worker thread; another one may still be writing."""
+        with self._temp_lock:
+            if self._temp is not None:
+                self._temp.discard()
 
     @property
     def _identity(self) -> tuple[str, str, str]:
@@ -171,12 +197,11 @@ class _Incoming:
         temp, self._temp = self._temp, None
         return Instance.from_temp(*self._identity, temp, self._offset, self._head, source)
 
-    def discard(self) -> None:
-        """Give up: the association is over, or nobody wants the instance."""
+    async def discard(self) -> None:
+        """Give up; `unwanted` is set."""
         if self._stream is not None:
             self._stream.cancel()
-        # Not discarded here: a worker thread may be writing to it. It goes with the last reference to it.
-        self._temp = None
+            await self._service.bridge.run(self._drop)
 
 
 class _Ignored:
@@ -209,6 +234,7 @@ class StoreService:
         self._handler = handler
         self._incoming: dict[Association, _Incoming] = {}
         self._tasks: dict[asyncio.Task[None], Association] = {}
+        self._discarding: set[asyncio.Task[None]] = set()
 
     def request_received(
         self, association: Association, context_id: int, command: Command
@@ -249,18 +275,24 @@ class StoreService:
         """Forget what was coming in on an association that is over."""
         incoming = self._incoming.pop(association, None)
         if incoming is not None:
-            incoming.discard()
+            self._discard(incoming)
+
+    def _discard(self, incoming: _Incoming) -> None:
+        incoming.unwanted = True
+        task = asyncio.get_running_loop().create_task(incoming.discard())
+        self._discarding.add(task)
+        task.add_done_callback(self._discarding.discard)
 
     async def close(self) -> None:
         """Stop answering, and wait until nothing is under way."""
         for incoming in self._incoming.values():
-            incoming.discard()
+            self._discard(incoming)
         self._incoming.clear()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if tasks or self._discarding:
+            await asyncio.wait([*tasks, *self._discarding])
 
     async def settled(self) -> None:
         """Wait until every instance that has come was handled."""
