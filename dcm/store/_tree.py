@@ -35,7 +35,7 @@ _REASONS = {
     errno.ENFILE: "too many open files",
     errno.ENOTDIR: "a file has the name of a directory",
     errno.EISDIR: "a directory has the name of the file",
-    errno.ENOENT: "the directory has vanished",
+    errno.ENOENT: "it has vanished",
     errno.EXDEV: "on another file system",
     errno.EMLINK: "too many links to the file",
 }

@@ -136,7 +136,7 @@ def test_a_directory_that_vanishes_in_between(tmp_path: Path, monkeypatch: pytes
     assert directory.store(make()).outcome is Outcome.SENT
     assert files(tmp_path) == ["Vamp001/", "Vamp001/1.2.3.4.dcm"]
     monkeypatch.setattr(os, "link", raises(errno.ENOENT))
-    with pytest.raises(StoreError, match="the directory has vanished"):
+    with pytest.raises(StoreError, match="it has vanished"):
         directory.store(make("1.2.3.5"))
 
 
