@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    _Job: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any], int] | None"
+    _Late: TypeAlias = "Callable[[Any], None] | None"
+    _Job: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any], int, _Late] | None"
 
 __all__ = ["Bridge"]
 
@@ -43,7 +44,7 @@ class Bridge:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._room: deque[asyncio.Future[None]] = deque()
-        self._done: deque[tuple[asyncio.Future[Any], int, Any, BaseException | None]] = deque()
+        self._done: deque[tuple[asyncio.Future[Any], int, _Late, Any, BaseException | None]] = deque()
         self._waking = False
         self._threads: list[threading.Thread] = []
         self._running = 0
@@ -77,7 +78,9 @@ class Bridge:
         if cancelled:
             raise asyncio.CancelledError
 
-    async def run(self, func: Callable[..., _T], *args: Any, cost: int = 0) -> _T:
+    async def run(
+        self, func: Callable[..., _T], *args: Any, cost: int = 0, late: Callable[[_T], None] | None = None
+    ) -> _T:
         """Call a blocking function in a worker thread.
 
         Parameters
@@ -87,6 +90,8 @@ class Bridge:
             Its arguments.
         cost : int
             How many bytes the job holds in memory.
+        late : callable, optional
+            Called in the event loop with what `func` has returned, where the caller was cancelled while it ran.
 
         Returns
         -------
@@ -100,25 +105,35 @@ class Bridge:
             await room
         self._bytes += cost
         future: asyncio.Future[_T] = self._loop.create_future()
-        self._queue.async_q.put_nowait((func, args, future, cost))
-        return await future
+        self._queue.async_q.put_nowait((func, args, future, cost, late))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # It had just ended, and its caller was about to learn of it.
+            if late is not None and not future.cancelled() and future.exception() is None:
+                late(future.result())
+            raise
 
     def _work(self) -> None:
         get = self._queue.sync_q.get
         while (job := get()) is not None:
-            func, args, future, cost = job
+            func, args, future, cost, late = job
             result, error = None, None
-            if not future.cancelled():
+            if future.cancelled():
+                late = None
+            else:
                 try:
                     result = func(*args)
                 except BaseException as exc:  # noqa: BLE001 - whatever it is belongs to the caller, on the other side
                     error = exc
-            self._hand_back(future, cost, result, error)
-            del job, func, args, future, result, error
+            self._hand_back(future, cost, late, result, error)
+            del job, func, args, future, late, result, error
         self._loop.call_soon_threadsafe(self._thread_ended)
 
-    def _hand_back(self, future: asyncio.Future[Any], cost: int, result: Any, error: BaseException | None) -> None:
-        self._done.append((future, cost, result, error))
+    def _hand_back(
+        self, future: asyncio.Future[Any], cost: int, late: _Late, result: Any, error: BaseException | None
+    ) -> None:
+        self._done.append((future, cost, late, result, error))
         if not self._waking:
             self._waking = True
             self._loop.call_soon_threadsafe(self._deliver)
@@ -127,11 +142,12 @@ class Bridge:
         # The flag falls before the deque is read: what a thread appends from here on either is read now or wakes us.
         self._waking = False
         while self._done:
-            future, cost, result, error = self._done.popleft()
+            future, cost, late, result, error = self._done.popleft()
             self._bytes -= cost
             if future.done():
-                continue
-            if error is None:
+                if late is not None and error is None:
+                    late(result)
+            elif error is None:
                 future.set_result(result)
             else:
                 future.set_exception(error)

@@ -120,6 +120,46 @@ async def test_a_cancelled_job_that_has_begun_ends_before_the_bridge() -> None:
     assert names() == []
 
 
+async def test_what_ends_late_is_told_nevertheless() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    told: list[int] = []
+
+    def work(number: int) -> int:
+        begun.set()
+        go_on.wait(10)
+        return number
+
+    async with Bridge(threads=1) as bridge:
+        running = asyncio.ensure_future(bridge.run(work, 1, late=told.append))
+        queued = asyncio.ensure_future(bridge.run(work, 2, late=told.append))
+        await asyncio.to_thread(begun.wait)
+        running.cancel()
+        queued.cancel()
+        await asyncio.wait([running, queued])
+        assert told == []
+        go_on.set()
+    assert told == [1]
+
+
+async def test_what_ends_as_its_caller_is_cancelled_is_told_nevertheless() -> None:
+    told: list[int] = []
+    async with Bridge(threads=1) as bridge:
+        asking = asyncio.ensure_future(bridge.run(int, 1, late=told.append))
+        # The loop hands over the result and wakes the caller, who is cancelled before it runs.
+        deliver = bridge._deliver
+
+        def deliver_and_cancel() -> None:
+            deliver()
+            asking.cancel()
+
+        bridge._deliver = deliver_and_cancel  # type: ignore[method-assign]
+        await asyncio.wait([asking])
+        assert asking.cancelled()
+        assert told == [1]
+        assert await bridge.run(int, 2, late=told.append) == 2
+    assert told == [1]
+
+
 async def test_the_body_failing_ends_the_threads() -> None:
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - it comes out of the context
         async with Bridge() as bridge:

@@ -119,7 +119,12 @@ class StoreQueue:
 
     async def _run(self, item: Sendable) -> bool:
         cost = item.size if isinstance(item, Instance) and item.in_memory else 0
-        result = await self._bridge.run(self._work, item, cost=cost)
+        # What is in a thread's hands when we are cancelled gets there all the same, and the report is to say so.
+        result = await self._bridge.run(self._work, item, cost=cost, late=self._record)
+        self._record(result)
+        return result.outcome.good or result.outcome is Outcome.CONFLICT
+
+    def _record(self, result: _Result) -> None:
         self._report.record(
             result.uid,
             result.outcome,
@@ -129,7 +134,6 @@ class StoreQueue:
             reason=result.reason,
             path=result.path,
         )
-        return result.outcome.good or result.outcome is Outcome.CONFLICT
 
     def _work(self, item: Sendable) -> _Result:
         """Store one, in a worker thread."""

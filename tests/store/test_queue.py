@@ -145,9 +145,10 @@ async def test_leaving_with_an_error_stops_and_keeps_whole_files(tmp_path: Path)
 
 async def test_cancelling_ends_it(tmp_path: Path) -> None:
     started = asyncio.Event()
+    report = TransferReport()
 
     async def transfer() -> None:
-        async with LocalDir(tmp_path, out_fmt=FLAT).send() as queue:
+        async with LocalDir(tmp_path, out_fmt=FLAT).send(report) as queue:
             for i in range(1_000_000):
                 await queue.put(make(f"1.{i}"))
                 started.set()
@@ -159,6 +160,8 @@ async def test_cancelling_ends_it(tmp_path: Path) -> None:
         await task
     for path in tmp_path.rglob("*.dcm"):
         assert data_set_of(path) == encode(path.stem)
+    # What was in the hands of a thread is there, and the report knows.
+    assert {path.stem for path in tmp_path.rglob("*.dcm")} == {*report.uids(Outcome.SENT)}
 
 
 async def test_something_unforeseen_is_not_swallowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
