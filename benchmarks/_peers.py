@@ -10,7 +10,16 @@ from pathlib import Path
 from benchmarks._race import ROOT
 from tests.peers import HOST, DcmtkQrscp, DcmtkStorescp, PeerProcess, PynetdicomStorescp, free_port
 
-__all__ = ["HOST", "DcmReceiver", "PlainStorescp", "PynetdicomReceiver", "QuietQrscp", "free_port", "peak_memory"]
+__all__ = [
+    "HOST",
+    "DcmReceiver",
+    "PlainStorescp",
+    "PynetdicomReceiver",
+    "QuietQrscp",
+    "Sink",
+    "free_port",
+    "peak_memory",
+]
 
 
 class QuietQrscp(DcmtkQrscp):
@@ -50,6 +59,13 @@ class DcmReceiver(PeerProcess):
 
     def environment(self) -> Mapping[str, str]:
         return {"PYTHONPATH": str(ROOT)}
+
+
+class Sink(DcmReceiver):
+    """`benchmarks._sink`: answers, and keeps nothing."""
+
+    def command(self) -> Sequence[str]:
+        return [sys.executable, "-m", "benchmarks._sink", str(self.node)]
 
 
 def peak_memory(pid: int) -> int:

@@ -1,7 +1,8 @@
 """Receive what storescu sends: LocalEntity.listen, which writes into a LocalDir, beside storescp.
 
 Timed is the whole command storescu, which ends when the last instance is acknowledged; the receivers are started
-before. ``python -m benchmarks.bench_receive --help`` says more.
+before. The least possible is a receiver that answers and keeps nothing.
+``python -m benchmarks.bench_receive --help`` says more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._peers import HOST, DcmReceiver, PlainStorescp, PynetdicomReceiver
+from benchmarks._peers import HOST, DcmReceiver, PlainStorescp, PynetdicomReceiver, Sink
 from benchmarks._race import (
     Contestant,
     Race,
@@ -51,7 +52,8 @@ class Setup:
         with fresh_directory(self.work_dir / "receiver") as directory, make_receiver(directory) as receiver:
             command = ["storescu", "-aec", receiver.ae_title, "+sd", HOST, str(receiver.port), str(sent)]
             seconds = run_command(command, self.work_dir / "storescu.log", nodelay_env(self.nodelay))
-            check_received(receiver.directory, len(self.samples), n_bytes)
+            if not isinstance(receiver, Sink):
+                check_received(receiver.directory, len(self.samples), n_bytes)
         return seconds
 
     def race(self, *, pynetdicom: bool) -> Race:
@@ -63,6 +65,7 @@ class Setup:
                 lambda: self.run(lambda directory: PlainStorescp(directory, nodelay=self.nodelay)),
                 BARS[self.nodelay],
             ),
+            Contestant("the least possible", lambda: self.run(Sink)),
         ]
         if pynetdicom:
             contestants.append(Contestant("pynetdicom storescp", lambda: self.run(PynetdicomReceiver)))
