@@ -13,6 +13,7 @@
     │   ├── InconsistentDataError    contradicts the patient/study/series hierarchy seen so far
     │   └── UndecidedError           a query result does not tell what a filter would do
     ├── StoreError (1)               a directory that cannot be read or written
+    │   ├── ConflictError            something else has the name, and was to be left alone
     │   └── UnsafePathError          a path that would leave its root, or meets a symlink under it
     ├── NetworkError (4)             always names the peer
     │   ├── ConnectionFailedError    unknown host, refused, unreachable, no answer in time, TLS
@@ -39,6 +40,7 @@ __all__ = [
     "AssociationAbortedError",
     "AssociationRejectedError",
     "ConfigError",
+    "ConflictError",
     "ConnectionFailedError",
     "DataError",
     "DcmError",
@@ -130,6 +132,10 @@ class UndecidedError(DataError):
 
 class StoreError(DcmError):
     """A directory or file that cannot be read or written."""
+
+
+class ConflictError(StoreError):
+    """Something else has the name that an instance should get, and nothing was to be done about it."""
 
 
 class UnsafePathError(StoreError):

@@ -176,11 +176,26 @@ class Instance:
         header = peek_file(path)
         if not (header.sop_instance_uid and header.sop_class_uid):
             raise InvalidDicomError(f"{os.fspath(path)}: does not say which SOP instance it is")
+        return cls.from_header(path, header, FileMark.of(status))
+
+    @classmethod
+    def from_header(cls, path: str | os.PathLike[str], header: Header, mark: FileMark) -> Instance:
+        """An instance in a file that has been looked at.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        header : Header
+            What was found in it, of both UIDs at least.
+        mark : FileMark
+            What the file looked like before that.
+        """
         self = cls(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid, "")
         self.path = Path(path)
-        self.size = status.st_size - header.data_offset
+        self.size = mark.size - header.data_offset
         self._offset = header.data_offset
-        self.mark = FileMark.of(status)
+        self.mark = mark
         self._header = header
         return self
 

@@ -22,8 +22,8 @@ from dcm._atomic import TempFile
 from dcm._unchanged import FileMark, opened
 from dcm.errors import StoreError
 from dcm.report import Outcome
-from dcm.store._placing import Found, Placing, Stored
-from dcm.store._tree import reason_of
+from dcm.store._placing import Conflict, Found, Placing, Stored
+from dcm.store._tree import reason_of, unsafe_path
 from dcm.store.base import TransferMethod
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def placing_for(method: TransferMethod, instance: Instance) -> type[Placing]:
 class _FilePlacing(Placing):
     """An instance whose file is copied as it is: whole, with its own preamble and file meta information."""
 
-    def __init__(self, instance: Instance, dir_fd: int, where: str, *, force: bool, sync: bool) -> None:
-        super().__init__(instance, dir_fd, where, force=force, sync=sync)
+    def __init__(self, instance: Instance, dir_fd: int, where: str, *, conflict: Conflict, sync: bool) -> None:
+        super().__init__(instance, dir_fd, where, conflict=conflict, sync=sync)
         assert instance.path is not None
         assert instance.mark is not None
         self._source: Path = instance.path
@@ -120,10 +120,21 @@ class _SymlinkPlacing(_LinkPlacing):
             os.symlink(self._target, name, dir_fd=self._dir_fd)
 
     def _look(self, name: str) -> Found:
-        with contextlib.suppress(OSError):  # it is no link
-            if os.readlink(name, dir_fd=self._dir_fd) == self._target:
-                return Found.SAME
-        return super()._look(name)
+        try:
+            target = os.readlink(name, dir_fd=self._dir_fd)
+        except OSError:  # it is no link
+            return super()._look(name)
+        if target == self._target:
+            return Found.SAME
+        # A link that an earlier run made, to another file with the same data set perhaps: it is only read.
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK, dir_fd=self._dir_fd)
+        except FileNotFoundError as exc:
+            raise unsafe_path(self._path(name)) from exc  # it leads nowhere
+        try:
+            return self._compare(fd, name)
+        finally:
+            os.close(fd)
 
     @property
     def _target(self) -> str:
@@ -137,15 +148,18 @@ class _MovePlacing(_LinkPlacing):
     too: as with ``rsync --remove-source-files``, what is safe at the destination is not left behind. Directories stay.
     """
 
-    def __init__(self, instance: Instance, dir_fd: int, where: str, *, force: bool, sync: bool) -> None:
-        super().__init__(instance, dir_fd, where, force=force, sync=sync)
+    def __init__(self, instance: Instance, dir_fd: int, where: str, *, conflict: Conflict, sync: bool) -> None:
+        super().__init__(instance, dir_fd, where, conflict=conflict, sync=sync)
         # What a symbolic link points to belongs to somebody else: it is copied, and only the link goes.
         self._may_link = not self._source.is_symlink()
 
     def place(self, name: str, extension: str) -> Stored:
         stored = super().place(name, extension)
+        if stored.outcome is Outcome.FAILED:
+            return stored  # it was not to be stored: its own name is the only one that it has
         try:
-            self._remove_source(stored.path.name)
+            with contextlib.suppress(FileNotFoundError):  # gone already, and safe here
+                self._remove_source(stored.path.name)
         except (OSError, StoreError) as exc:
             outcome = Outcome.WARNED if stored.outcome is Outcome.SENT else stored.outcome
             reason = f"it is there, but the source could not be removed: {reason_of(exc)}"
@@ -184,8 +198,9 @@ class _MovePlacing(_LinkPlacing):
                 return  # it has been there all the time
         finally:
             os.close(fd)
-        with opened(self._source, self._mark):
-            self._source.unlink()
+        if FileMark.of(self._source.stat()) != self._mark:
+            raise StoreError("it has changed since")
+        self._source.unlink()
 
     def _is_own_name(self, name: str) -> bool:
         same_parent = os.path.samestat(self._source.parent.stat(), os.fstat(self._dir_fd))

@@ -11,17 +11,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dcm._atomic import TempFile
-from dcm.errors import InvalidDicomError, StoreError
+from dcm.errors import ConflictError, InvalidDicomError, StoreError
 from dcm.instance import Instance
 from dcm.peek import peek_file
 from dcm.report import Outcome
 from dcm.store._tree import is_link, unsafe_path
 from dcm.text import safe_text
 
-__all__ = ["Found", "Placing", "Stored"]
+__all__ = ["Conflict", "Found", "Placing", "Stored"]
 
 _CHUNK = 1 << 20
 _MARK_DIGITS = (16, 24)  # of the hash in a name; the longer one only if somebody took the shorter
+
+
+class Conflict(enum.Enum):
+    """What to do where something else has the name of an instance."""
+
+    RENAME = "rename"  #: keep both: the later one gets a mark of its content in its name
+    REPLACE = "replace"  #: take the name from other bytes of the same instance; another instance keeps it, as above
+    SKIP = "skip"  #: leave alone what is there, and do not store
+    FAIL = "fail"  #: the same, and raise ConflictError
 
 
 class Found(enum.Enum):
@@ -33,10 +42,10 @@ class Found(enum.Enum):
     NOT_DICOM = "a file that is not DICOM"
 
 
-_REASONS = {
-    Found.OTHER_BYTES: "other bytes under this UID are there already, both are kept",
-    Found.OTHER_INSTANCE: "another instance has the name, both are kept",
-    Found.NOT_DICOM: "a file that is not DICOM has the name, both are kept",
+_CAUSES = {
+    Found.OTHER_BYTES: "other bytes under this UID are there already",
+    Found.OTHER_INSTANCE: "another instance has the name",
+    Found.NOT_DICOM: "a file that is not DICOM has the name",
 }
 
 
@@ -49,7 +58,8 @@ class Stored(NamedTuple):
         The file that holds it.
     outcome : Outcome
         SENT: it was written. PRESENT: the same data set was there. CONFLICT: other bytes under the same UID were there,
-        and it was written beside them, now or earlier.
+        and it was written beside them, now or earlier. FAILED: something has its name, and it was not stored, as
+        `Conflict.SKIP` says.
     reason : str
         What there is to say about that, in the same words for the same cause; ``''`` in the usual case.
     """
@@ -70,17 +80,17 @@ class Placing:
         The directory.
     where : str
         Its path, for messages.
-    force : bool
-        Replace other bytes of the same instance.
+    conflict : Conflict
+        What to do where something else has the name.
     sync : bool
         Return only when the file is on stable storage.
     """
 
-    def __init__(self, instance: Instance, dir_fd: int, where: str, *, force: bool, sync: bool) -> None:
+    def __init__(self, instance: Instance, dir_fd: int, where: str, *, conflict: Conflict, sync: bool) -> None:
         self._instance = instance
         self._dir_fd = dir_fd
         self._where = where
-        self._force = force
+        self._conflict = conflict
         self._sync = sync
         self._temp: TempFile | None = None
         self._claimed = False
@@ -97,6 +107,8 @@ class Placing:
 
         Raises
         ------
+        ConflictError
+            Something else has the name, and that was not to be.
         StoreError
             What has the name is no file; nothing else can be done about the name.
         OSError
@@ -108,7 +120,11 @@ class Placing:
             found = self._look(name)
             if found is Found.SAME:
                 return self._stored(name, Outcome.PRESENT)
-            if self._force and found is not Found.OTHER_INSTANCE:
+            if self._conflict is Conflict.FAIL:
+                raise ConflictError(f"cannot write {safe_text(self._path(name))}: {_CAUSES[found]}")
+            if self._conflict is Conflict.SKIP:
+                return self._stored(name, Outcome.FAILED, f"{_CAUSES[found]}, it was not stored")
+            if self._conflict is Conflict.REPLACE and found is not Found.OTHER_INSTANCE:
                 self._replace(name)
                 return self._stored(name, Outcome.SENT, f"replaced {found.value}")
             return self._place_beside(name, extension, found)
@@ -121,13 +137,14 @@ class Placing:
         stem = name[: len(name) - len(extension)] if extension else name
         digest = self._digest()
         conflict = found is Found.OTHER_BYTES
+        reason = f"{_CAUSES[found]}, both are kept"
         for digits in _MARK_DIGITS:
             marked = f"{stem}~{digest[:digits]}{extension}"
             if not self._taken(marked) and self._publish(marked):
-                return self._stored(marked, Outcome.CONFLICT if conflict else Outcome.SENT, _REASONS[found])
+                return self._stored(marked, Outcome.CONFLICT if conflict else Outcome.SENT, reason)
             if self._look(marked) is Found.SAME:
                 # The disagreement is still there, and still to be told; a mere quarrel over a name is settled.
-                return self._stored(marked, Outcome.CONFLICT if conflict else Outcome.PRESENT, _REASONS[found])
+                return self._stored(marked, Outcome.CONFLICT if conflict else Outcome.PRESENT, reason)
         raise StoreError(
             f"cannot write {safe_text(self._path(name))}: this name and the ones beside it are taken by other files"
         )
@@ -194,26 +211,30 @@ class Placing:
                 raise unsafe_path(self._path(name)) from exc
             raise
         try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode):
-                raise StoreError(f"cannot write {safe_text(self._path(name))}: what has the name is no file")
-            try:
-                header = peek_file(fd)
-            except InvalidDicomError:
-                return Found.NOT_DICOM
-            except StoreError as exc:
-                # It names a descriptor; the caller knows the path.
-                raise (exc.__cause__ if isinstance(exc.__cause__, OSError) else exc) from None
-            if (
-                header.transfer_syntax_uid == self._instance.transfer_syntax_uid
-                and status.st_size - header.data_offset == self._instance.size
-                and self._same_bytes(fd, header.data_offset)
-            ):
-                return Found.SAME
-            same_uid = header.sop_instance_uid == self._instance.sop_instance_uid
-            return Found.OTHER_BYTES if same_uid else Found.OTHER_INSTANCE
+            return self._compare(fd, name)
         finally:
             os.close(fd)
+
+    def _compare(self, fd: int, name: str) -> Found:
+        """Find out what an open file is."""
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreError(f"cannot write {safe_text(self._path(name))}: what has the name is no file")
+        try:
+            header = peek_file(fd)
+        except InvalidDicomError:
+            return Found.NOT_DICOM
+        except StoreError as exc:
+            # It names a descriptor; the caller knows the path.
+            raise (exc.__cause__ if isinstance(exc.__cause__, OSError) else exc) from None
+        if (
+            header.transfer_syntax_uid == self._instance.transfer_syntax_uid
+            and status.st_size - header.data_offset == self._instance.size
+            and self._same_bytes(fd, header.data_offset)
+        ):
+            return Found.SAME
+        same_uid = header.sop_instance_uid == self._instance.sop_instance_uid
+        return Found.OTHER_BYTES if same_uid else Found.OTHER_INSTANCE
 
     def _same_bytes(self, fd: int, offset: int) -> bool:
         for chunk in self._instance.chunks(_CHUNK):

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from dcm._atomic import TempFile
 from dcm._bridge import Bridge
-from dcm.errors import UsageError
+from dcm.errors import InvalidDicomError, StoreError, UsageError
 from dcm.instance import Instance
 from dcm.peek import QUERY_TAGS, Header, peek, peek_file
 from dcm.report import TransferReport
@@ -194,7 +195,7 @@ class LocalDir(DirSource):
         InvalidDicomError
             Its header cannot be read.
         """
-        return self._tree.path.joinpath(*self._parts(instance))
+        return self._tree.path.joinpath(*self.parts_of(instance))
 
     def store(self, instance: Instance, method: TransferMethod = TransferMethod.PROXY) -> Stored:
         """Write an instance, unless it is there already. May be called from several threads at once.
@@ -225,30 +226,88 @@ class LocalDir(DirSource):
         UnsafePathError
             A symbolic link is in the way.
         """
-        *directories, name = self._parts(instance)
+        return self._store(self.parts_of(instance), instance, method)
+
+    def store_each(
+        self, instances: Iterable[tuple[Sequence[str], Instance]], method: TransferMethod = TransferMethod.PROXY
+    ) -> Iterator[Stored | StoreError | InvalidDicomError]:
+        """Write instances whose paths are known, as `store` does; those of one directory are best given together.
+
+        Parameters
+        ----------
+        instances : iterable of (parts, Instance)
+            Each with its path below the root, as `parts_of` makes it.
+        method : TransferMethod
+
+        Yields
+        ------
+        Stored, StoreError or InvalidDicomError
+            For each of them, in that order: what was done, or why it could not be.
+        """
+        tree = self._safe_tree if method is TransferMethod.MOVE else self._tree
+        for directories, group in itertools.groupby(instances, key=lambda item: item[0][:-1]):
+            members = list(group)
+            done = []
+            with contextlib.suppress(OSError, StoreError, InvalidDicomError), tree.directory(directories) as dir_fd:
+                for parts, instance in members:
+                    stored = self._place_in(dir_fd, parts, instance, method)
+                    self._noted(stored, parts, instance)
+                    done.append(stored)
+            yield from done
+            # The one that failed, and those after it, one by one: each with an error of its own.
+            for parts, instance in members[len(done) :]:
+                yield self._stored_or_error(parts, instance, method)
+
+    def _stored_or_error(
+        self, parts: Sequence[str], instance: Instance, method: TransferMethod
+    ) -> Stored | StoreError | InvalidDicomError:
+        try:
+            return self._store(parts, instance, method)
+        except (StoreError, InvalidDicomError) as exc:
+            return exc
+
+    def _store(self, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Stored:
         try:
             try:
-                stored = self._place(instance, directories, name, method)
+                stored = self._place(parts, instance, method)
             except FileNotFoundError:
                 # Another thread has made the directory, failed, and removed it from under us.
-                stored = self._place(instance, directories, name, method)
+                stored = self._place(parts, instance, method)
         except OSError as exc:
-            raise store_error(exc, "/".join([self._root, *directories, name])) from exc
-        if stored.outcome.moved:
-            self._note("/".join([*directories, stored.path.name]), instance)
+            raise store_error(exc, "/".join([self._root, *parts])) from exc
+        self._noted(stored, parts, instance)
         return stored
 
-    def _place(self, instance: Instance, directories: list[str], name: str, method: TransferMethod) -> Stored:
-        tree = self._safe_tree if method is TransferMethod.MOVE else self._tree
-        with tree.directory(directories) as dir_fd:
-            where = "/".join([self._root, *directories])
-            kind = placing_for(method, instance)
-            return kind(instance, dir_fd, where, conflict=self.conflict, sync=self.sync).place(
-                name, self._extension
-            )
+    def _noted(self, stored: Stored, parts: Sequence[str], instance: Instance) -> None:
+        if stored.outcome.moved:
+            self._note("/".join([*parts[:-1], stored.path.name]), instance)
 
-    def _parts(self, instance: Instance) -> list[str]:
-        text = self._header(instance).text
+    def _place(self, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Stored:
+        tree = self._safe_tree if method is TransferMethod.MOVE else self._tree
+        with tree.directory(parts[:-1]) as dir_fd:
+            return self._place_in(dir_fd, parts, instance, method)
+
+    def _place_in(self, dir_fd: int, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Stored:
+        where = "/".join([self._root, *parts[:-1]])
+        kind = placing_for(method, instance)
+        placing = kind(instance, dir_fd, where, conflict=self.conflict, sync=self.sync)
+        return placing.place(parts[-1], self._extension)
+
+    def parts_of(self, instance: Instance, header: Header | None = None) -> list[str]:
+        """Say where an instance goes, as names of directories and of the file.
+
+        Parameters
+        ----------
+        instance : Instance
+        header : Header, optional
+            Where somebody has read one with all attributes of `out_fmt`.
+
+        Raises
+        ------
+        InvalidDicomError
+            Its header cannot be read.
+        """
+        text = (header or self._header(instance)).text
 
         def text_of(tag: int) -> str:
             # What it was sent as is its identity, whatever its data set says.

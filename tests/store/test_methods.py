@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 
 from dcm._atomic import TempFile
-from dcm.errors import StoreError
+from dcm.errors import ConflictError, StoreError, UnsafePathError
 from dcm.instance import Instance
 from dcm.report import Outcome, TransferReport
 from dcm.store import TransferMethod, _methods
 from dcm.store._methods import METHODS, placing_for
-from dcm.store._placing import Placing, Stored
+from dcm.store._placing import Conflict, Placing, Stored
 from dcm.store.local_dir import LocalDir
 from dcm.store.memory import MemoryStore
 from tests import data
@@ -184,11 +184,72 @@ def test_a_symbolic_link_is_absolute_and_ends_at_the_file(
     assert (dest.path / NAME).readlink() == source.resolve()
 
 
-def test_a_symbolic_link_to_something_else_is_in_the_way(tmp_path: Path, dest: LocalDir, source: Path) -> None:
+def test_a_symbolic_link_that_is_there_counts_as_what_it_leads_to(tmp_path: Path, dest: LocalDir, source: Path) -> None:
     (dest.path / "Vamp001").mkdir(parents=True)
-    (dest.path / NAME).symlink_to(write_file(tmp_path / "other"))
+    link = dest.path / NAME
+    link.symlink_to(write_file(tmp_path / "other"))
+    assert store(dest, source, SYMLINK) == (link, Outcome.PRESENT, "")
+    write_file(tmp_path / "other", pixels=b"others")
+    stored = store(dest, source, SYMLINK)
+    assert (stored.outcome, stored.path.readlink()) == (Outcome.CONFLICT, source)
+    assert link.readlink() == tmp_path / "other"
+    (tmp_path / "other").unlink()
     with pytest.raises(StoreError, match="is a symbolic link"):
         store(dest, source, SYMLINK)
+
+
+def test_other_ways_go_through_no_symbolic_link(tmp_path: Path, dest: LocalDir, source: Path) -> None:
+    (dest.path / "Vamp001").mkdir(parents=True)
+    (dest.path / NAME).symlink_to(write_file(tmp_path / "other"))
+    for method in (COPY, LINK, MOVE):
+        with pytest.raises(StoreError, match="is a symbolic link"):
+            store(dest, source, method)
+    assert source.exists()
+
+
+@pytest.mark.parametrize("method", [TransferMethod.PROXY, *ALL])
+@pytest.mark.parametrize("conflict", [Conflict.SKIP, Conflict.FAIL])
+def test_what_must_not_be_stored_stays_where_it_is(
+    conflict: Conflict, method: TransferMethod, tmp_path: Path, source: Path
+) -> None:
+    dest = LocalDir(tmp_path / "out", out_fmt=FLAT, conflict=conflict)
+    there = write_file(dest.path / NAME, pixels=b"others")
+    before = there.read_bytes()
+    if conflict is Conflict.FAIL:
+        with pytest.raises(ConflictError, match="other bytes under this UID"):
+            store(dest, source, method)
+    else:
+        assert store(dest, source, method).outcome is Outcome.FAILED
+    assert source.exists()
+    assert there.read_bytes() == before
+    assert files(dest.path) == ["Vamp001/", NAME]
+
+
+@pytest.mark.parametrize("method", [TransferMethod.PROXY, *ALL])
+def test_several_at_once_are_stored_as_one_by_one(method: TransferMethod, tmp_path: Path, dest: LocalDir) -> None:
+    paths = [sample.path for sample in data.write_studies(tmp_path / "in")]
+    dest.path.mkdir()
+    (dest.path / "Vamp003").symlink_to(tmp_path)
+    instances = [Instance.from_file(path) for path in [*paths, paths[0]]]
+    items = [(dest.parts_of(instance), instance) for instance in instances]
+    before = [data_set_of(path) for path in paths]
+    done = list(dest.store_each(items, method))
+    assert len(done) == len(items)
+    for (parts, instance), result, content in zip(items, done, before, strict=False):
+        assert instance.path is not None
+        if parts[0] == "Vamp003":
+            assert isinstance(result, UnsafePathError)
+            assert instance.path.exists()
+        else:
+            assert result == (dest.path.joinpath(*parts), Outcome.SENT, "")
+            assert data_set_of(result.path) == content
+            assert instance.path.exists() == (method is not MOVE)
+    last = done[-1]
+    if method is MOVE:
+        assert isinstance(last, StoreError)  # it has gone
+    else:
+        assert isinstance(last, Stored)
+        assert last.outcome is Outcome.PRESENT
 
 
 @pytest.mark.parametrize("method", ALL)
