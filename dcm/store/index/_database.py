@@ -6,6 +6,7 @@ import contextlib
 import os
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator
 
 from dcm.errors import StoreError
@@ -90,6 +91,8 @@ class Database:
         self._pid = os.getpid()
         self._number = 0
         self._free: list[sqlite3.Connection] = []
+        # Whoever forgets to close an index leaves no connection open.
+        weakref.finalize(self, _close_all, self._free, self._pid)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -151,10 +154,7 @@ class Database:
             self._close_free()
 
     def _close_free(self) -> None:
-        free, self._free = self._free, []
-        if self._pid == os.getpid():
-            for connection in free:
-                connection.close()
+        _close_all(self._free, self._pid)
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
@@ -174,8 +174,10 @@ class Database:
     def _take(self) -> tuple[sqlite3.Connection, int]:
         with self._lock:
             if self._pid != os.getpid():
-                # Connections do not survive a fork; closing them here would release the locks of the parent.
-                self._pid, self._free = os.getpid(), []
+                # Connections do not survive a fork, and are not ours to close: they stay as they are.
+                _of_parents.extend(self._free)
+                self._free.clear()
+                self._pid = os.getpid()
             if self._place is not None:
                 number = self._place.number()
                 if number != self._number:
@@ -233,6 +235,15 @@ class Database:
     def name(self) -> str:
         """Where it is, for messages."""
         return "in memory" if self._place is None else os.fsdecode(self._place.directory)
+
+
+_of_parents: list[sqlite3.Connection] = []
+
+
+def _close_all(connections: list[sqlite3.Connection], pid: int) -> None:
+    """Close the connections of a process; those that a child has from its parent are not its own to close."""
+    while connections and pid == os.getpid():
+        connections.pop().close()
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

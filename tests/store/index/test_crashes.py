@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import random
@@ -289,3 +290,13 @@ def test_a_fork_uses_connections_of_its_own(root: Path) -> None:
         )
         done = subprocess.run([sys.executable, "-c", code, os.fspath(root)], cwd=ROOT, timeout=20, check=False)
         assert done.returncode == 0
+
+
+def test_an_index_that_is_forgotten_leaves_no_connection_open(root: Path) -> None:
+    index = Index(root)
+    index.refresh()
+    (connection,) = index._database._free
+    del index
+    gc.collect()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
