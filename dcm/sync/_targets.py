@@ -214,6 +214,11 @@ def targets_of(src: DataBucket[Any], dests: Sequence[DataSink | StaticRoute], re
         for sink in route.dests:
             method = _method(route, src, sink)
             targets.append(Target(sink, names[len(targets)], route.filt, method, report))
+    if len(targets) > 1 and any(target.method is TransferMethod.MOVE for target in targets):
+        raise UsageError(
+            "files can be moved to one destination only: the others would find nothing",
+            hint="copy or link them to the others first",
+        )
     return targets
 
 

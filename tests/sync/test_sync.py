@@ -11,6 +11,8 @@ from dcm.errors import NetworkError, PartialError, StoreError, UsageError
 from dcm.levels import QueryLevel
 from dcm.net import DcmNode, LocalEntity
 from dcm.report import Outcome
+from dcm.route import StaticRoute
+from dcm.store.base import TransferMethod
 from dcm.store.local_dir import LocalDir
 from dcm.store.net_repo import NetRepo
 from dcm.sync import sync, sync_data
@@ -95,6 +97,10 @@ async def test_what_makes_no_sense(tmp_path: Path, free_port: int) -> None:
         await sync(source, [])
     with pytest.raises(UsageError, match="two of the destinations are the same"):
         await sync(source, [LocalDir(tmp_path), LocalDir(tmp_path)])
+    route = StaticRoute((LocalDir(tmp_path / "a"), LocalDir(tmp_path / "b")), methods=(TransferMethod.MOVE,))
+    (tmp_path / "from").mkdir()
+    with pytest.raises(UsageError, match="one destination only"):
+        await sync(LocalDir(tmp_path / "from"), route)
     (tmp_path / "file").write_text("")
     home = LocalDir(tmp_path / "home")
     with pytest.raises(UsageError, match="is not a directory"):
