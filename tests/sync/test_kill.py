@@ -31,11 +31,15 @@ GOLDEN_RATIO = 0.6180339887498949
 
 
 def moments(quick: int, slow: int) -> list[ParameterSet]:
-    """Moments of a run, as parts of its time: random ones, spread evenly however many of them are tried."""
+    """Moments of a run, as parts of its time: random ones, spread over it however many of them are tried.
+
+    The later ones are denser, as at first it only starts and looks.
+    """
     start = random.Random(20201031).random()
+    spread = [round(((start + number * GOLDEN_RATIO) % 1) ** 0.5, 3) for number in range(slow)]
     return [
-        pytest.param((start + number * GOLDEN_RATIO) % 1, marks=[pytest.mark.slow] if number >= quick else [])
-        for number in range(slow)
+        pytest.param(moment, marks=[pytest.mark.slow] if number >= quick else [])
+        for number, moment in enumerate(spread)
     ]
 
 
