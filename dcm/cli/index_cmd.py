@@ -102,7 +102,7 @@ def command(
 def _index_of(place: LocalDir) -> Index:
     from dcm.store.index import Index
 
-    return Index(place.path, recurse=place.recurse, file_ext=place.file_ext)
+    return Index(place.path, recurse=place.recurse, file_ext=place.in_file_ext)
 
 
 def _remove(places: list[LocalDir]) -> int:

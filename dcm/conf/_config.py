@@ -243,12 +243,11 @@ class DcmConfig:
         if is_dest:
             chosen = {"out_fmt": over.out_fmt, "file_ext": over.out_file_ext, "index": over.index}
         else:
-            chosen = {"recurse": over.recurse, "file_ext": over.in_file_ext, "index": over.index}
+            chosen = {"recurse": over.recurse, "in_file_ext": over.in_file_ext, "index": over.index}
         section = text if is_dest or text in self.local_dirs else self._named_by_path(text)
         settings = asdict(self.local_dirs[section]) if section in self.local_dirs else {}
-        if not is_dest:
-            # Files are told apart by content, where nobody asks for an extension.
-            settings["file_ext"] = settings.get("file_ext") or ""
+        # Files are told apart by content, where nobody asks for an extension; what is in a destination, too.
+        settings["in_file_ext"] = (not is_dest and settings.get("file_ext")) or ""
         for said in (settings, chosen):
             for name in [name for name, value in said.items() if value is None]:
                 del said[name]

@@ -83,7 +83,7 @@ class DirSource:
 
     path: Path
     recurse: bool
-    file_ext: str
+    in_file_ext: str
     max_chunk: int
     index: bool
 
@@ -151,7 +151,7 @@ class DirSource:
         if self._index is None:
             if not self.path.is_dir():
                 raise UsageError(f"there is no directory {self.path}")
-            settings: dict[str, Any] = {"recurse": self.recurse, "file_ext": self.file_ext}
+            settings: dict[str, Any] = {"recurse": self.recurse, "file_ext": self.in_file_ext}
             self._index = Index(self.path, **settings) if self.index else Index.in_memory(self.path, **settings)
             weakref.finalize(self, self._index.close)
         return self._index

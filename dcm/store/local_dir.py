@@ -50,9 +50,10 @@ class LocalDir(DirSource):
     recurse : bool, optional
         As a source: whether files in subdirectories belong to it.
     file_ext : str, optional
-        The extension of its files, with or without a dot. As a destination: what their names end with, ``''`` for
-        nothing. As a source: only files whose names end so, in upper or lower case, are looked at, ``''`` for all of
-        them; what is DICOM is then told by content.
+        The extension of its files, with or without a dot, ``''`` for none: as a destination, what their names end with.
+    in_file_ext : str, optional
+        As a source, and to see what is there already: only files whose names end so, in upper or lower case, are looked
+        at, ``''`` for all of them; what is DICOM is then told by content. By default as `file_ext`.
     max_chunk : int, optional
         As a source: how many files make one chunk.
     out_fmt : str or PathTemplate, optional
@@ -91,6 +92,7 @@ class LocalDir(DirSource):
         force_overwrite: bool = False,
         make_missing: bool = True,
         *,
+        in_file_ext: str | None = None,
         conflict: Conflict = Conflict.RENAME,
         sync: bool = False,
         index: bool = True,
@@ -99,6 +101,7 @@ class LocalDir(DirSource):
         self.path = Path(path)
         self.recurse = recurse
         self.file_ext = file_ext.removeprefix(".")
+        self.in_file_ext = self.file_ext if in_file_ext is None else in_file_ext.removeprefix(".")
         self.max_chunk = max_chunk
         self.out_fmt = out_fmt if isinstance(out_fmt, PathTemplate) else PathTemplate(out_fmt or DEFAULT_TEMPLATE)
         self.force_overwrite = force_overwrite
@@ -108,8 +111,9 @@ class LocalDir(DirSource):
         self.index = index
         if not os.fspath(path) or "\0" in os.fspath(path):
             raise UsageError(f"no path of a directory: {safe_text(path)!r}")
-        if not _EXTENSION_RE.fullmatch(self.file_ext):
-            raise UsageError(f"no file extension: {safe_text(file_ext)!r}")
+        for extension in (self.file_ext, self.in_file_ext):
+            if not _EXTENSION_RE.fullmatch(extension):
+                raise UsageError(f"no file extension: {safe_text(extension)!r}")
         if max_chunk < 1:
             raise UsageError(f"max_chunk must be at least 1, not {max_chunk}")
         self._extension = f".{self.file_ext}" if self.file_ext else ""
