@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,12 @@ def steps(directory: str, *, terminal: bool, compressed: bool = True) -> list[St
             "Let a query say what to bring, and from where." + (" Compressed images stay so." if compressed else ""),
             ((*query, f"StudyDate={year}"), ("dcm", "sync", directory)),
         ),
-        Step("Once more: what is there already stays as it is.", (sync,)),
+        Step("Once more: all of it is there already, and nothing is sent.", (sync,)),
+        Step("A directory answers queries, too.", (("dcm", "query", directory, "Modality=MR", *tree),)),
+        Step(
+            "Send a patient's images back to the archive under another identity, with new UIDs.",
+            (("dcm", "sync", "-s", directory, "-q", "PatientID=Vamp002", "-e", "PatientID=ANON1", "demo"),),
+        ),
     ]
 
 
@@ -126,6 +131,8 @@ def run_tour(say: Callable[[str], None], directory: Path | None = None, *, serve
         say("# A configuration of its own names it 'demo'.")
         say(f"$ export DCM_CONFIG_PATH={shlex.quote(str(config))}")
         target = directory if directory is not None else work_dir / "data"
+        if directory is None:
+            stack.callback(_forget, target)
         env = {**os.environ, "DCM_CONFIG_PATH": str(config)}
         code = 0
         for step in steps(str(target), terminal=sys.stdout.isatty(), compressed=bool(pydicom_files())):
@@ -213,6 +220,14 @@ def _branches(directory: Path, indent: str, most: int) -> Iterator[str]:
             yield from _branches(path, indent + ("    " if last else "│   "), most)
     if len(shown) < len(entries):
         yield f"{indent}└── … and {len(entries) - len(shown)} more"
+
+
+def _forget(directory: Path) -> None:
+    """Remove the index of a directory that will be there no more."""
+    from dcm.store.index import remove_all
+
+    with suppress(StoreError):  # it is a cache, and no harm where it is
+        remove_all(directory)
 
 
 def _end(process: subprocess.Popen[bytes]) -> int:

@@ -144,6 +144,16 @@ def test_the_configuration_names_the_archive(tmp_path: Path, monkeypatch: pytest
     assert "disk" not in lines[-1]
 
 
+def test_no_index_stays_of_what_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(directory: str, **kwargs: bool) -> list[Step]:
+        sync = ("dcm", "sync", "-s", "demo", "-q", "PatientID=Vamp002", directory)
+        return [Step("", (sync,)), Step("", (("dcm", "query", directory, "PatientID=*"),))]
+
+    monkeypatch.setattr(_tour, "steps", shown)
+    assert run_tour(lambda line: None) == 0
+    assert list(Path(os.environ["XDG_CACHE_HOME"]).glob("dcm/index/*")) == []
+
+
 def test_a_disk_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     from dcm.errors import StoreError
 
@@ -172,6 +182,17 @@ def test_the_whole_demo(tmp_path: Path, isolated_config: Path) -> None:
     assert "$ dcm sync -s demo -q StudyDate=20201031 'try it'" in done.stdout
     assert "\nSuccess\n" in done.stdout
     assert "├── ID: Vamp001 | Name: Dracula^Count" in done.stdout
+    said = done.stderr.splitlines()
+    # The second sync sends nothing, and says so.
+    assert said[0].endswith(" sent")
+    n_first = said[0].split()[0]
+    assert said[2].startswith(f"{n_first} instances in ")
+    assert said[2].endswith(f": {n_first} already there")
+    # A directory is queried, and a source.
+    assert "$ dcm query 'try it' Modality=MR --out-format tree" in done.stdout
+    assert "$ dcm sync -s 'try it' -q PatientID=Vamp002 -e PatientID=ANON1 demo" in done.stdout
+    assert said[3].endswith(": 5 sent")
+    assert len(said) == 4
     files = [path for path in (tmp_path / "try it").rglob("*") if path.is_file()]
     assert len(files) == 26
     assert "26 files" in done.stdout
