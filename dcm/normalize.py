@@ -12,9 +12,9 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Literal
 
 from dcm._raw import own_copy
-from dcm.attrs import FLOAT_VRS, Attributes, Value
+from dcm.attrs import BYTES_VRS, FLOAT_VRS, Attributes, Value
 from dcm.errors import InvalidDicomError
-from dcm.part10 import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN
+from dcm.part10 import EXPLICIT_VR_BIG_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from dcm.peek import read_attributes
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ __all__ = ["normalize", "normal_value", "reread"]
 _DATA_SET_TRAILING_PADDING = 0xFFFCFFFC
 # How long the words of a value are that change with the byte order (PS3.5 section 7.3).
 _WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
-_LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
+_LONG_VRS = frozenset({"SV", "UC", "UR", "UT", "UV"})  # besides those of bytes and sequences
+_SOME_SEQUENCE = 0x00081140
 
 
 def normalize(ds: Dataset, *, skip: Iterable[int] = ()) -> Attributes:
@@ -81,20 +82,28 @@ def normal_value(vr: str, value: Value, *, big_endian: bool = False) -> Value:
 
 def reread(value: bytes, vr: str, charset: str, *, big_endian: bool = False) -> Value:
     """What bytes of unknown VR (UN) are by a VR that is known from elsewhere; the bytes where they are not that."""
-    if vr in _LONG_VRS:
-        return value
-    syntax = EXPLICIT_VR_BIG_ENDIAN if big_endian else EXPLICIT_VR_LITTLE_ENDIAN
     order: Literal["big", "little"] = "big" if big_endian else "little"
-    if len(value) > 0xFFFE:
+    if vr in BYTES_VRS:
         return value
-    # As the only element of a data set, with a tag that says nothing.
-    group, element = (0x0009).to_bytes(2, order), (0x1001).to_bytes(2, order)
-    encoded = group + element + vr.encode("ascii") + len(value).to_bytes(2, order) + value
+    if vr == "SQ":
+        # PS3.5 section 6.2.2, note 2: where a sequence is written as UN, it is encoded in implicit VR, little endian.
+        syntax, tag = IMPLICIT_VR_LITTLE_ENDIAN, _SOME_SEQUENCE
+        encoded = tag.to_bytes(4, "big")[1::-1] + tag.to_bytes(4, "big")[:1:-1] + len(value).to_bytes(4, "little")
+    else:
+        # As the only element of a data set, with a tag that says nothing.
+        syntax, tag = EXPLICIT_VR_BIG_ENDIAN if big_endian else EXPLICIT_VR_LITTLE_ENDIAN, 0x00091001
+        encoded = (tag >> 16).to_bytes(2, order) + (tag & 0xFFFF).to_bytes(2, order) + vr.encode("ascii", "replace")
+        if vr in _LONG_VRS:
+            encoded += bytes(2) + len(value).to_bytes(4, order)
+        elif len(value) <= 0xFFFE:
+            encoded += len(value).to_bytes(2, order)
+        else:
+            return value
     try:
-        record = read_attributes(encoded, syntax, charset=charset)
+        record = read_attributes(encoded + value, syntax, charset=charset)
     except InvalidDicomError:
         return value
-    return normal_value(vr, record.get(0x00091001))
+    return normal_value(vr, record.get(tag))
 
 
 def _normal(record: Attributes, big_endian: bool) -> Attributes:

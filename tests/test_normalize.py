@@ -122,7 +122,12 @@ def test_bytes_read_again_by_a_vr_that_is_known() -> None:
     assert reread("Größe ".encode(), "LO", "ISO_IR 192") == "Größe"
     assert reread(b"", "LO", "") is None
     assert reread(b"\x00" * 70000, "LO", "") == b"\x00" * 70000
-    assert reread(b"1", "UT", "") == b"1"
+    assert reread(b"1 ", "UT", "") == "1"
+    assert reread(bytes(7) + b"\x01", "UV", "", big_endian=True) == 1
+    assert reread(b"1 ", "OB", "") == b"1 "
+    items = b"\xfe\xff\x00\xe0\x0a\0\0\0" + b"\x10\x00\x20\x00\x02\0\0\0A "
+    assert reread(items, "SQ", "", big_endian=True) == (Attributes.from_items([(0x00100020, "LO", "A")]),)
+    assert reread(b"no items", "SQ", "") == b"no items"
 
 
 def test_nothing_stays_nothing() -> None:
