@@ -15,6 +15,7 @@ from dcm.errors import NetworkError, NoContextError, OperationFailedError, Proto
 from dcm.net._registry import VERIFICATION, class_name, status_text
 from dcm.net._tasks import cancel_all, within
 from dcm.net.wire import Command, CommandField, Priority
+from dcm.part10 import DEFLATED_SYNTAXES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -230,6 +231,8 @@ async def store(association: Association, context: Context, instance: Instance, 
 
 def begin_store(association: Association, context: Context, instance: Instance, data: Buffer | None) -> Exchange:
     """Send the request of a C-STORE, and the data set if it is given."""
+    if data is not None:
+        data = _even(instance, data)
     command = Command(
         CommandField.C_STORE_RQ,
         affected_class=instance.sop_class_uid,
@@ -249,7 +252,9 @@ async def _send_rest(
     try:
         while True:
             sent += len(chunk)
-            if sent < size:
+            if sent == size:
+                chunk = _even(instance, chunk)
+            else:
                 ahead = asyncio.ensure_future(_read(instance, bridge, sent, min(size - sent, _CHUNK)))
             await association.send_data(context_id, chunk, last=sent == size)
             if ahead is None:
@@ -261,6 +266,16 @@ async def _send_rest(
             await cancel_all(ahead)
         await association.abort()
         raise
+
+
+def _even(instance: Instance, end: Buffer) -> Buffer:
+    """The end of a data set as it is sent: a deflated one of odd length is padded (PS3.5 section A.5).
+
+    Some files are not, and a peer by DCMTK waits for ever, or aborts, where it is sent an odd number of bytes.
+    """
+    if instance.size % 2 and instance.transfer_syntax_uid in DEFLATED_SYNTAXES:
+        return bytes(end) + b"\0"
+    return end
 
 
 async def _read(instance: Instance, bridge: Bridge, offset: int, n: int) -> Buffer:
