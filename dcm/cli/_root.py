@@ -17,6 +17,7 @@ COMMANDS = {
     "echo": "Ask a node whether it answers (C-ECHO).",
     "query": "Show what a node (C-FIND) or a directory has.",
     "sync": "Copy what destinations miss, and verify each instance.",
+    "sort": "Sort files into a tree by what is in them.",
     "index": "Look through directories, so that they answer queries at once.",
     "demo": "See what dcm does, without a PACS.",
     "conf": "Edit the configuration file, and check it.",

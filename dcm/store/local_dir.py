@@ -34,7 +34,7 @@ from dcm.store.base import DataSink, Features, TransferMethod
 from dcm.template import DEFAULT_TEMPLATE, PathTemplate
 from dcm.text import safe_text
 
-__all__ = ["LocalChunk", "LocalDir", "Stored"]
+__all__ = ["Conflict", "LocalChunk", "LocalDir", "Stored"]
 
 _SOP_INSTANCE_UID = 0x00080018
 _EXTENSION_RE = re.compile(r"[A-Za-z0-9_-]{0,12}")
@@ -116,9 +116,9 @@ class LocalDir(DirSource):
                 raise UsageError(f"no file extension: {safe_text(extension)!r}")
         if max_chunk < 1:
             raise UsageError(f"max_chunk must be at least 1, not {max_chunk}")
-        self._extension = f".{self.file_ext}" if self.file_ext else ""
+        self.extension = f".{self.file_ext}" if self.file_ext else ""
         # By the template and not by the name: a value that happens to end with ".dcm" must not make two names one.
-        self._ends_with_extension = self.out_fmt.literal_end.lower().endswith(self._extension.lower())
+        self._ends_with_extension = self.out_fmt.literal_end.lower().endswith(self.extension.lower())
         self._tree = Tree(self.path, make_missing=make_missing, sync=sync)
         # What is moved must be safe before its source goes: new directories are synced, too.
         self._safe_tree = self._tree if sync else Tree(self.path, make_missing=make_missing, sync=True)
@@ -295,7 +295,7 @@ class LocalDir(DirSource):
         where = "/".join([self._root, *parts[:-1]])
         kind = placing_for(method, instance)
         placing = kind(instance, dir_fd, where, conflict=self.conflict, sync=self.sync)
-        return placing.place(parts[-1], self._extension)
+        return placing.place(parts[-1], self.extension)
 
     def parts_of(self, instance: Instance, header: Header | None = None) -> list[str]:
         """Say where an instance goes, as names of directories and of the file.
@@ -319,7 +319,7 @@ class LocalDir(DirSource):
 
         parts = list(self.out_fmt.render(text_of))
         if not self._ends_with_extension:
-            parts[-1] += self._extension
+            parts[-1] += self.extension
         return parts
 
     def _header(self, instance: Instance) -> Header:

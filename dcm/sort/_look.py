@@ -1,0 +1,201 @@
+"""Looking at files, and placing those that were looked at. Blocking, for one thread of whatever process."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from dcm._unchanged import FileMark
+from dcm.errors import ConflictError, DcmError, InvalidDicomError, StoreError
+from dcm.instance import Instance
+from dcm.peek import Header, peek_file
+from dcm.report import Outcome
+from dcm.store import TransferMethod, reason_of
+from dcm.store.local_dir import LocalDir, Stored
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    StoredOrError: TypeAlias = Stored | StoreError | InvalidDicomError
+
+__all__ = [
+    "DICOMDIR_CLASS",
+    "SORT_TAGS",
+    "Looked",
+    "Placed",
+    "Sorter",
+    "ThreadSorter",
+    "is_archive",
+    "judge",
+    "look_at",
+    "placed",
+]
+
+SORT_TAGS = frozenset({0x00080016, 0x00080018})
+"""What is read of a file besides the attributes that make its path."""
+
+DICOMDIR_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
+# zip (with members, or empty), gzip, bzip2, xz, 7-Zip, RAR, zstd
+_MAGIC = (
+    *(b"PK\x03\x04", b"PK\x05\x06", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"),
+    *(b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"\x28\xb5\x2f\xfd"),
+)
+
+_STATES = {
+    Outcome.SENT: "sorted",
+    Outcome.WARNED: "sorted",
+    Outcome.PRESENT: "duplicate",
+    Outcome.CONFLICT: "conflict",
+    Outcome.FAILED: "conflict",
+}
+
+
+class Looked(NamedTuple):
+    """What a file turned out to be.
+
+    Attributes
+    ----------
+    state : str
+        Why it is left alone, as in `SortState`; '' for an instance.
+    text : str
+        The reason; the path of an instance below the destination.
+    """
+
+    state: str
+    text: str
+
+
+class Placed(NamedTuple):
+    """What became of an instance: state, path below the destination, reason, and whether that ends the whole run."""
+
+    state: str
+    dest: str = ""
+    reason: str = ""
+    fatal: bool = False
+
+
+class Sorter(Protocol):
+    """What looks at files and places them, a portion at a time."""
+
+    def look(self, paths: Sequence[bytes]) -> list[Looked]:
+        """Look at a portion of files, and keep in mind what they are."""
+
+    def place(self, chosen: Sequence[int]) -> list[Placed]:
+        """Place some of them, by their numbers in the portion, and forget all."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class ThreadSorter:
+    """A `Sorter` that works where it is called.
+
+    Parameters
+    ----------
+    dest : LocalDir
+    method : TransferMethod
+    """
+
+    def __init__(self, dest: LocalDir, method: TransferMethod) -> None:
+        self._dest = dest
+        self._method = method
+        self._tags = dest.out_fmt.tags | SORT_TAGS
+        self._held: list[tuple[list[str], Instance] | None] = []
+
+    def look(self, paths: Sequence[bytes]) -> list[Looked]:
+        """Look at a portion of files, and keep in mind what they are."""
+        self._held = []
+        found = []
+        for path in paths:
+            seen = look_at(os.fsdecode(path), self._tags)
+            if isinstance(seen, Looked):
+                self._held.append(None)
+                found.append(seen)
+            else:
+                instance, header = seen
+                parts = self._dest.parts_of(instance, header)
+                self._held.append((parts, instance))
+                found.append(Looked("", "/".join(parts)))
+        return found
+
+    def place(self, chosen: Sequence[int]) -> list[Placed]:
+        """Place some of them, by their numbers in the portion, and forget all."""
+        held, self._held = self._held, []
+        items = [(item, n) for n, index in enumerate(chosen) if (item := held[index]) is not None]
+        # Those of one directory together; those of one name stay in their order.
+        items.sort(key=lambda entry: entry[0][0][:-1])
+        done = self._dest.store_each([item for item, _ in items], self._method)
+        results = [Placed("failed")] * len(chosen)
+        for ((parts, _), n), result in zip(items, done, strict=True):
+            results[n] = placed(parts, result)
+        return results
+
+    def close(self) -> None:
+        """End."""
+        self._held = []
+
+
+def look_at(path: str, tags: frozenset[int]) -> Looked | tuple[Instance, Header]:
+    """Look at one file: the instance that it is, or why it is left alone."""
+    try:
+        fd = os.open(path, _FLAGS)
+        try:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                return Looked("foreign", "not a regular file")
+            try:
+                header = peek_file(fd, tags)
+            except InvalidDicomError:
+                return Looked("foreign", (_archive_kind(fd) or "not a DICOM file") if status.st_size else "empty")
+        finally:
+            os.close(fd)
+    except OSError as exc:
+        return Looked("unreadable", exc.strerror or str(exc))
+    except StoreError as exc:
+        return Looked("unreadable", reason_of(exc))
+    why = judge(header)
+    return why if why is not None else (Instance.from_header(path, header, FileMark.of(status)), header)
+
+
+def judge(header: Header) -> Looked | None:
+    """Say why a file with such a header is left alone; None for an instance."""
+    uid = header.sop_instance_uid
+    if header.sop_class_uid == DICOMDIR_CLASS:
+        return Looked("foreign", "a DICOMDIR")
+    if header.complete is False:
+        return Looked("truncated", "the data ends too early")
+    if not uid or "\\" in uid:
+        return Looked("unreadable", "no SOPInstanceUID")
+    return None if header.sop_class_uid else Looked("unreadable", "no SOPClassUID")
+
+
+def _archive_kind(fd: int) -> str:
+    """What to say of a file that is an archive; '' for any other."""
+    head = os.pread(fd, 512, 0)
+    return "an archive: name it as a source of its own" if is_archive(head) else ""
+
+
+def is_archive(head: bytes) -> bool:
+    """Whether a file that begins with these 512 bytes is an archive, or is compressed."""
+    return head.startswith(_MAGIC) or head[257:262] == b"ustar"
+
+
+def placed(parts: Sequence[str], result: StoredOrError) -> Placed:
+    """What became of an instance, in the words of a report."""
+    if isinstance(result, Stored):
+        return Placed(_STATES[result.outcome], "/".join([*parts[:-1], result.path.name]), result.reason)
+    target = "/".join(parts)
+    if isinstance(result, ConflictError):
+        return Placed("conflict", target, _cause(result), fatal=True)
+    return Placed("failed", target, _cause(result))
+
+
+def _cause(error: DcmError) -> str:
+    """Why, without the path: the same words for the same cause."""
+    if isinstance(error, ConflictError):
+        return error.message.rpartition(": ")[2]
+    return reason_of(error) if isinstance(error, StoreError) else error.message

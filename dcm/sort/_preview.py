@@ -1,0 +1,116 @@
+"""What sorting would make, without making it: the rules are those of the store, the files are only thought of."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dcm.errors import StoreError
+from dcm.instance import Instance
+from dcm.sort._look import Looked, Placed, look_at, placed
+from dcm.store._placing import Found, Placing
+from dcm.store.local_dir import LocalDir
+
+__all__ = ["Preview"]
+
+
+class _Claim(NamedTuple):
+    """Who would have a name: a file to be read again when it matters, or the digest of what was in an archive."""
+
+    path: bytes
+    uid: str = ""
+    digest: str = ""
+
+
+class Preview:
+    """A destination that is only thought of. One thread uses it.
+
+    Parameters
+    ----------
+    dest : LocalDir
+        The true one. It is looked at, and not changed.
+    tags : frozenset of int
+        What is read of a file.
+    """
+
+    def __init__(self, dest: LocalDir, tags: frozenset[int]) -> None:
+        self.dest = dest
+        self.names: dict[str, _Claim] = {}
+        self._tags = tags
+        self._root = os.fspath(dest.path.absolute())
+        self._exists = os.path.isdir(self._root)  # noqa: PTH112
+
+    def claim(self, wanted: Sequence[tuple[str, bytes]]) -> list[bool]:
+        """Give paths to files, where nothing has them; False where something does."""
+        return [self._claim(target, path) for target, path in wanted]
+
+    def _claim(self, target: str, path: bytes) -> bool:
+        if target in self.names or (self._exists and os.path.lexists(f"{self._root}/{target}")):
+            return False
+        self.names[target] = _Claim(path)
+        return True
+
+    def place_file(self, path: bytes) -> Placed:
+        """Say what would become of a file whose path something else has."""
+        seen = look_at(os.fsdecode(path), self._tags)
+        if isinstance(seen, Looked):
+            return Placed(seen.state, "", seen.text)
+        instance, header = seen
+        return self.place(self.dest.parts_of(instance, header), instance)
+
+    def place(self, parts: Sequence[str], instance: Instance) -> Placed:
+        """Say what would become of an instance."""
+        directory = "/".join(parts[:-1])
+        dir_fd = -1
+        with contextlib.suppress(OSError):
+            dir_fd = os.open(f"{self._root}/{directory}", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            placing = _Thought(self, instance, dir_fd, directory)
+            return placed(parts, placing.place(parts[-1], self.dest.extension))
+        except StoreError as exc:
+            return placed(parts, exc)
+        except OSError as exc:
+            return Placed("failed", "/".join(parts), exc.strerror or str(exc))
+        finally:
+            if dir_fd >= 0:
+                os.close(dir_fd)
+
+
+class _Thought(Placing):
+    """The placing of one instance, as it would come out."""
+
+    def __init__(self, preview: Preview, instance: Instance, dir_fd: int, directory: str) -> None:
+        super().__init__(instance, dir_fd, directory, conflict=preview.dest.conflict, sync=False)
+        self._names = preview.names
+
+    def _taken(self, name: str) -> bool:
+        return self._path(name) in self._names or (self._dir_fd >= 0 and super()._taken(name))
+
+    def _publish(self, name: str) -> bool:
+        self._replace(name)
+        return True
+
+    def _replace(self, name: str) -> None:
+        instance = self._instance
+        # What comes out of an archive will be gone; a file can be read again.
+        by_digest = instance.path is None
+        path = b"" if instance.path is None else os.fsencode(instance.path)
+        self._names[self._path(name)] = _Claim(
+            path, instance.sop_instance_uid if by_digest else "", self._digest() if by_digest else ""
+        )
+
+    def _look(self, name: str) -> Found:
+        claim = self._names.get(self._path(name))
+        if claim is None:
+            return super()._look(name)
+        if claim.path:
+            fd = os.open(claim.path, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                return self._compare(fd, name)
+            finally:
+                os.close(fd)
+        if claim.digest == self._digest():
+            return Found.SAME
+        return Found.OTHER_BYTES if claim.uid == self._instance.sop_instance_uid else Found.OTHER_INSTANCE

@@ -1,0 +1,380 @@
+"""Sorting, as a whole: who looks at what, in which order files get their names, and what is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dcm._bridge import Bridge
+from dcm.errors import UsageError
+from dcm.sort._look import SORT_TAGS, Looked, Placed, Sorter, ThreadSorter
+from dcm.sort._members import MemberSorter
+from dcm.sort._preview import Preview
+from dcm.sort._report import SortReport, SortState
+from dcm.sort._sources import Entry, Portion, Sources, survey
+from dcm.store import TransferMethod
+from dcm.store.local_dir import Conflict, LocalDir
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+__all__ = ["sort"]
+
+_METHODS = {
+    "copy": TransferMethod.LOCAL_COPY,
+    "move": TransferMethod.MOVE,
+    "link": TransferMethod.LINK,
+    "symlink": TransferMethod.SYMLINK,
+}
+_FEW = 8  # portions that are not worth the start of other processes
+_MAX_JOBS = 4  # what is asked of a disk at a time, unless the user says otherwise
+_STOPPED = "not sorted: the run ended before its turn"
+
+
+async def sort(
+    sources: str | PathLike[str] | Sequence[str | PathLike[str]],
+    dest: str | PathLike[str] | LocalDir,
+    *,
+    method: str | TransferMethod = TransferMethod.LOCAL_COPY,
+    conflict: str | Conflict | None = None,
+    dry_run: bool = False,
+    recurse: bool = True,
+    file_ext: str = "",
+    jobs: int | None = None,
+    report: SortReport | None = None,
+) -> SortReport:
+    """Sort files into a tree.
+
+    Which file is an instance, and which, is told by its content. Its place is what the template of the destination
+    makes of its attributes. A file that has the same data set as one that is there is a duplicate, and is not stored
+    again. What is foreign, truncated or unreadable is left where it is.
+
+    Parameters
+    ----------
+    sources : path or sequence of path
+        Directories, files, zip and tar archives (packed by gzip, bzip2 or xz, too) and DICOMDIRs, in any mix. A
+        DICOMDIR stands for the files that it names.
+    dest : path or LocalDir
+        Where to. The names, the extension and what else there is to say about it are those of the `LocalDir`.
+    method : str or TransferMethod
+        "copy", "move", "link" or "symlink". A moved file loses its name only when its new one is safe, and also where
+        it is a duplicate. What is in an archive can only be copied.
+    conflict : str or Conflict, optional
+        "rename", "replace", "skip" or "fail": what to do where something else has the name. "fail" ends the run at the
+        first one. Unless given, that of `dest`, else "rename".
+    dry_run : bool
+        Write nothing: the report says what would come out.
+    recurse : bool
+        Whether subdirectories belong to a directory.
+    file_ext : str
+        Look only at files with this extension, in directories; '' for all.
+    jobs : int, optional
+        How many processes look at files and place them; 1 for none but this one. Unless given, as many as there are
+        processors, four at most, where there are more than a thousand files.
+    report : SortReport, optional
+        Learns what becomes of each file while that goes on, and is what is returned.
+
+    Returns
+    -------
+    SortReport
+
+    Raises
+    ------
+    UsageError
+        A source is not there, cannot be sorted by this method, or is the destination; nothing has been done.
+    StoreError
+        The destination cannot be written to; nothing has been done.
+    PartialError
+        Without a report: some files conflict, are not whole, or could not be used.
+
+    Notes
+    -----
+    Where the destination is within a source, what is in it is no source. Where it *is* the source, files can be moved
+    to their places in it.
+
+    The first of several files that want one name gets it, in the order of the sources and of the names in them, however
+    many processes there are.
+    """
+    many = [sources] if isinstance(sources, (str, os.PathLike)) else [*sources]
+    if not many:
+        raise UsageError("nothing to sort: no source")
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs must be at least 1, not {jobs}")
+    way = _method(method)
+    place = _place(dest, conflict)
+    own = report if report is not None else SortReport()
+    own.dry_run = dry_run
+    async with Bridge((jobs or _MAX_JOBS) + 1) as bridge:
+        plan = await bridge.run(_prepare, many, place, way, recurse, file_ext, dry_run)
+        run = _Run(place, way, own, bridge, dry_run)
+        try:
+            await _uninterrupted(run, plan, jobs)
+        finally:
+            own.finish()
+            if place is not dest:
+                await bridge.run(place.close)
+    if report is None:
+        own.raise_failures()
+    return own
+
+
+def _method(method: str | TransferMethod) -> TransferMethod:
+    way = _METHODS.get(method) if isinstance(method, str) else method
+    if way is None or way not in _METHODS.values():
+        raise UsageError(f"files cannot be sorted by {method}", hint=f"there are {', '.join(_METHODS)}")
+    return way
+
+
+def _place(dest: str | PathLike[str] | LocalDir, conflict: str | Conflict | None) -> LocalDir:
+    try:
+        wanted = None if conflict is None else Conflict(conflict)
+    except ValueError as exc:
+        known = ", ".join(each.value for each in Conflict)
+        raise UsageError(f"nothing can be done about conflicts by {conflict!r}", hint=f"there are {known}") from exc
+    if not isinstance(dest, LocalDir):
+        return LocalDir(dest, conflict=wanted or Conflict.RENAME)
+    if wanted is None:
+        return dest
+    return LocalDir(
+        *(dest.path, dest.recurse, dest.file_ext, dest.max_chunk, dest.out_fmt),
+        make_missing=dest.make_missing,
+        conflict=wanted,
+        sync=dest.sync,
+    )
+
+
+def _prepare(
+    sources: Sequence[str | PathLike[str]],
+    dest: LocalDir,
+    method: TransferMethod,
+    recurse: bool,
+    file_ext: str,
+    dry_run: bool,
+) -> Sources:
+    """Find out what there is, and whether it can be done, before anything is."""
+    found = survey(sources, os.fspath(dest.path), method=method, recurse=recurse, file_ext=file_ext)
+    if not dry_run:
+        dest.check()
+    return found
+
+
+async def _uninterrupted(run: _Run, sources: Sources, jobs: int | None) -> None:
+    """Do it; when cancelled, let what is under way come to its end, so that the report knows of it."""
+    task = asyncio.ensure_future(run.run(sources, jobs))
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:  # noqa: PERF203
+            if task.cancelled():
+                break
+            cancelled = True
+            run.report.interrupted = True
+            run.stopped = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+class _Run:
+    """One run.
+
+    Files are looked at in portions, by several sorters at a time; then, portion by portion in the order of the sources,
+    they claim their paths. The first that claims a path is placed at once. What claims the path of another waits until
+    all those are placed, and comes after it then: the outcome is the same in every run.
+    """
+
+    def __init__(
+        self, dest: LocalDir, method: TransferMethod, report: SortReport, bridge: Bridge, dry_run: bool
+    ) -> None:
+        self.report = report
+        self.stopped = False
+        self._dest = dest
+        self._method = method
+        self._bridge = bridge
+        tags = dest.out_fmt.tags | SORT_TAGS
+        self._preview = Preview(dest, tags) if dry_run else None
+        self._claimed: set[int] = set()
+        self._later: list[tuple[str, Entry]] = []
+        self._listing = asyncio.Lock()
+        self._turn: asyncio.Future[None] | None = None
+        self._own_names = b""
+
+    async def run(self, sources: Sources, jobs: int | None) -> None:
+        """Do all of it."""
+        portions = sources.portions()
+        if sources.in_place:
+            # What is moved to its place must not be met there again.
+            self._own_names = os.fsencode(os.path.realpath(self._dest.path)) + b"/"
+            portions = iter(await self._bridge.run(list, portions))
+        first = await self._bridge.run(_take, portions, _FEW + 1)
+        if jobs is None:
+            jobs = min(os.cpu_count() or 1, _MAX_JOBS) if len(first) > _FEW else 1
+        rest = _chained(first, portions)
+        self.report.progress.phase("sorting")
+        sorters = [await self._bridge.run(self._new_sorter, jobs) for _ in range(jobs)]
+        try:
+            await self._all([self._serve(sorter, rest) for sorter in sorters])
+            await self._place_later(sorters)
+        finally:
+            for sorter in sorters:
+                await self._bridge.run(sorter.close)
+        for archive in sources.archives:
+            await self._unpack(archive)
+
+    def _new_sorter(self, jobs: int) -> Sorter:
+        if jobs == 1:
+            return ThreadSorter(self._dest, self._method)
+        from dcm.sort._worker import SafeSorter
+
+        return SafeSorter(self._dest, self._method)
+
+    async def _all(self, work: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Do it side by side, to the end of each, whatever becomes of the others."""
+        for result in await asyncio.gather(*[self._guarded(each) for each in work], return_exceptions=True):
+            if result is not None:
+                raise result
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except BaseException:
+            self.stopped = True
+            raise
+
+    # -- files that are the first to claim their path
+
+    async def _serve(self, sorter: Sorter, portions: Iterator[Portion]) -> None:
+        """Keep one sorter busy."""
+        while not self.stopped:
+            async with self._listing:
+                portion = await self._bridge.run(next, portions, None)
+                if portion is None:
+                    return
+                self.report.expect(len(portion.entries) + len(portion.left_out))
+                before, self._turn = self._turn, asyncio.get_running_loop().create_future()
+                mine = self._turn
+            try:
+                looked = await self._bridge.run(sorter.look, [entry.path for entry in portion.entries])
+                if before is not None:
+                    await before
+                chosen = await self._claim(portion.entries, looked)
+            finally:
+                mine.set_result(None)
+            for path, state, reason in portion.left_out:
+                self._record(path, state, "", reason)
+            if chosen and self._preview is None:
+                placed = await self._bridge.run(sorter.place, chosen)
+                for index, result in zip(chosen, placed, strict=True):
+                    self._note(portion.entries[index], result)
+            self.report.progress.advanced(len(portion.entries) + len(portion.left_out), _total(portion.entries))
+
+    async def _claim(self, entries: Sequence[Entry], looked: Sequence[Looked]) -> list[int]:
+        """Sort out which of some files are to be placed now, by their numbers."""
+        chosen = []
+        for index, (entry, found) in enumerate(zip(entries, looked, strict=True)):
+            if found.state:
+                self._record(entry.path, found.state, "", found.text)
+            elif self._preview is not None:
+                chosen.append(index)
+            elif (key := hash(found.text)) in self._claimed:  # or, once in a lifetime, another one's
+                self._later.append((found.text, entry))
+            else:
+                self._claimed.add(key)
+                chosen.append(index)
+        if self._preview is not None:
+            wanted = [(looked[index].text, entries[index].path) for index in chosen]
+            free = await self._bridge.run(self._preview.claim, wanted)
+            for (target, _), index, is_free in zip(wanted, chosen, free, strict=True):
+                if is_free:
+                    self._note(entries[index], Placed("sorted", target))
+                else:
+                    self._later.append((target, entries[index]))
+        return chosen
+
+    # -- those that are not
+
+    async def _place_later(self, sorters: Sequence[Sorter]) -> None:
+        """Place those whose path another one has, each after all that come before it."""
+        later, self._later = self._later, []
+        if self._preview is not None:
+            for _, entry in later:
+                if self.stopped:
+                    self._record(entry.path, "failed", "", _STOPPED)
+                else:
+                    self._note(entry, await self._bridge.run(self._preview.place_file, entry.path))
+            return
+        # Those with one path go to one sorter, in their order.
+        lists: list[list[Entry]] = [[] for _ in sorters]
+        for target, entry in later:
+            lists[hash(target) % len(sorters)].append(entry)
+        await self._all([self._place_list(*each) for each in zip(sorters, lists, strict=True)])
+
+    async def _place_list(self, sorter: Sorter, entries: Sequence[Entry]) -> None:
+        size = 32
+        for start in range(0, len(entries), size):
+            some = entries[start : start + size]
+            if self.stopped:
+                for entry in some:
+                    self._record(entry.path, "failed", "", _STOPPED)
+                continue
+            looked = await self._bridge.run(sorter.look, [entry.path for entry in some])
+            chosen = []
+            for index, (entry, found) in enumerate(zip(some, looked, strict=True)):
+                if found.state:  # it has changed in the meantime
+                    self._record(entry.path, found.state, "", found.text)
+                else:
+                    chosen.append(index)
+            for index, result in zip(chosen, await self._bridge.run(sorter.place, chosen), strict=True):
+                self._note(some[index], result)
+
+    # -- archives
+
+    async def _unpack(self, archive: str) -> None:
+        """Place what is in an archive."""
+        self.report.progress.phase(f"unpacking {os.path.basename(archive)}")  # noqa: PTH119
+        members = MemberSorter(archive, self._dest, self._preview)
+        try:
+            while not self.stopped:
+                step = await self._bridge.run(members.step)
+                if not step:
+                    return
+                self.report.expect(len(step))
+                for name, result, n_bytes in step:
+                    self._note(Entry(os.fsencode(f"{archive}!/{name}" if name else archive), n_bytes), result)
+                    self.report.progress.advanced(1, n_bytes)
+        finally:
+            await self._bridge.run(members.close)
+
+    # -- what is told
+
+    def _note(self, entry: Entry, result: Placed) -> None:
+        state = result.state
+        if result.fatal:
+            self.stopped = True
+        if state == "duplicate" and self._own_names and entry.path == self._own_names + os.fsencode(result.dest):
+            state = "sorted"  # it has been at its place before
+        self._record(entry.path, state, result.dest, result.reason, entry.size)
+
+    def _record(self, path: bytes, state: str, dest: str, reason: str, n_bytes: int = 0) -> None:
+        self.report.record(os.fsdecode(path), SortState(state), dest, reason, n_bytes)
+
+
+def _take(portions: Iterator[Portion], n: int) -> list[Portion]:
+    found = []
+    for portion in portions:
+        found.append(portion)
+        if len(found) == n:
+            break
+    return found
+
+
+def _chained(first: list[Portion], rest: Iterator[Portion]) -> Iterator[Portion]:
+    yield from first
+    yield from rest
+
+
+def _total(entries: Sequence[Entry]) -> int:
+    return sum(entry.size for entry in entries)
