@@ -20,7 +20,7 @@ from dcm.peek import read_attributes
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["normalize", "normal_value", "reread"]
+__all__ = ["little_endian_words", "normal_value", "normalize", "reread", "word_size"]
 
 _DATA_SET_TRAILING_PADDING = 0xFFFCFFFC
 # How long the words of a value are that change with the byte order (PS3.5 section 7.3).
@@ -73,7 +73,7 @@ def normal_value(vr: str, value: Value, *, big_endian: bool = False) -> Value:
     if isinstance(value, Attributes):
         return _normal(value, big_endian)
     if isinstance(value, bytes):
-        return _even(_little_endian(value, _WORDS.get(vr, 1)) if big_endian else value)
+        return _even(little_endian_words(value, word_size(vr)) if big_endian else value)
     if isinstance(value, str) and vr in ("DS", "IS"):
         return _number_text(value)
     # NaN is not equal to itself, and so would be a difference for ever.
@@ -106,6 +106,22 @@ def reread(value: bytes, vr: str, charset: str, *, big_endian: bool = False) -> 
     return normal_value(vr, record.get(tag))
 
 
+def word_size(vr: str) -> int:
+    """How many bytes of a binary value are turned round in the other byte order (PS3.5 section 7.3)."""
+    return _WORDS.get(vr, 1)
+
+
+def little_endian_words(value: bytes, word: int) -> bytes:
+    """Big endian words as little endian ones; what is left over at the end stays."""
+    if word == 1:
+        return value
+    turned = bytearray(value)
+    end = len(value) // word * word
+    for position in range(word):
+        turned[position:end:word] = value[word - 1 - position : end : word]
+    return bytes(turned)
+
+
 def _normal(record: Attributes, big_endian: bool) -> Attributes:
     items = [(tag, vr, normal_value(vr, value, big_endian=big_endian)) for tag, vr, value in record.elements()]
     return Attributes.from_items(items)
@@ -126,14 +142,3 @@ def _number_text(text: str) -> str:
 
 def _even(value: bytes) -> bytes:
     return value + b"\0" if len(value) % 2 else value
-
-
-def _little_endian(value: bytes, word: int) -> bytes:
-    """Turn the bytes of each word round; what is left over at the end stays."""
-    if word == 1:
-        return value
-    turned = bytearray(value)
-    end = len(value) // word * word
-    for position in range(word):
-        turned[position:end:word] = value[word - 1 - position : end : word]
-    return bytes(turned)

@@ -1,0 +1,169 @@
+"""Comparing two files."""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dcm.diff._data_sets import Side, compare
+from dcm.diff._differences import BytesDigest, DataDiff
+from dcm.diff._pixels import ABOUT_ENCODING, ABOUT_ENCODING_META, decoded_pixels
+from dcm.diff._reading import PIXEL_DATA, DicomFile, open_file
+from dcm.diff._selection import Selection, Step
+
+__all__ = ["FileDiff", "FileState", "Method", "diff_files", "same_bytes"]
+
+
+class FileState(enum.Enum):
+    """How two files compare."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    ONLY_LEFT = "only-left"  #: there is nothing to compare it with
+    ONLY_RIGHT = "only-right"
+    TROUBLE = "trouble"  #: one of them could not be read, or not to its end
+
+
+@dataclass(frozen=True, slots=True)
+class FileDiff:
+    """How two files compare.
+
+    Attributes
+    ----------
+    left, right : Path or None
+        None where there is no such file.
+    sop_instance_uid : str
+        Of the left one, if there is one.
+    differences : tuple of DataDiff
+    problem : str
+        Why they could not be compared, or not to their end; '' where all is well.
+    hint : str
+        What to do about it.
+    """
+
+    left: Path | None
+    right: Path | None
+    sop_instance_uid: str = ""
+    differences: tuple[DataDiff, ...] = ()
+    problem: str = ""
+    hint: str = ""
+
+    @property
+    def state(self) -> FileState:
+        """In a word."""
+        if self.problem:
+            return FileState.TROUBLE
+        if self.right is None:
+            return FileState.ONLY_LEFT
+        if self.left is None:
+            return FileState.ONLY_RIGHT
+        return FileState.DIFFERENT if self.differences else FileState.SAME
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How files are compared: which elements, with the file meta information, with pixels that are decoded."""
+
+    selection: Selection
+    file_meta: bool
+    pixels: bool
+
+    @classmethod
+    def of(
+        cls, *, file_meta: bool, pixels: bool, ignore: Iterable[str | int], only: Iterable[str | int] | None
+    ) -> Method:
+        """Understand what the user calls elements; raises UsageError."""
+        return cls(Selection.of(ignore, only), file_meta, pixels)
+
+    def files(self, left: str | os.PathLike[str], right: str | os.PathLike[str]) -> FileDiff:
+        """Compare two files."""
+        with open_file(left) as a, open_file(right) as b:
+            differences = tuple(self._differences(a, b))
+            cut = [f"{file.path}: {file.header.problem}" for file in (a, b) if file.header.complete is False]
+            uid = a.header.sop_instance_uid or b.header.sop_instance_uid
+            return FileDiff(a.path, b.path, uid, differences, "; ".join(cut) if differences else "")
+
+    def _differences(self, left: DicomFile, right: DicomFile) -> list[DataDiff]:
+        found: list[DataDiff] = []
+        same_meta = not self.file_meta or left.head() == right.head()
+        if not same_meta:
+            selection = self._without(ABOUT_ENCODING_META) if self.pixels else self.selection
+            found += compare(left.meta(), right.meta(), selection)
+        if left.header.transfer_syntax_uid == right.header.transfer_syntax_uid and same_bytes(left, right):
+            return found
+        sides, selection = (left.side(), right.side()), self.selection
+        if self.pixels:
+            selection = self._without(ABOUT_ENCODING)
+            sides = self._decoded((left, right), sides)
+        return [*found, *compare(*sides, selection)]
+
+    def _without(self, tags: frozenset[int]) -> Selection:
+        return replace(self.selection, ignored=self.selection.ignored | tags)
+
+    def _decoded(self, files: tuple[DicomFile, DicomFile], sides: tuple[Side, Side]) -> tuple[Side, Side]:
+        """Both sides with their pixel data decoded, where both have some and it is not the same anyway."""
+        here = (Step(PIXEL_DATA),)
+        if self.selection.leaves_out(here) or not self.selection.names(here):
+            return sides
+        where = files[0].pixels, files[1].pixels
+        if where[0] is None or where[1] is None or sides[0].value(PIXEL_DATA) == sides[1].value(PIXEL_DATA):
+            return sides
+        return (
+            _with_pixels(sides[0], decoded_pixels(files[0], sides[0].record, where[0])),
+            _with_pixels(sides[1], decoded_pixels(files[1], sides[1].record, where[1])),
+        )
+
+
+def diff_files(
+    left: str | os.PathLike[str],
+    right: str | os.PathLike[str],
+    *,
+    file_meta: bool = True,
+    pixels: bool = False,
+    ignore: Iterable[str | int] = (),
+    only: Iterable[str | int] | None = None,
+) -> FileDiff:
+    """Compare two DICOM files. Pixel data and other large binary values are read piece by piece.
+
+    Parameters
+    ----------
+    left, right : path
+    file_meta : bool, optional
+        Whether to compare the file meta information (PS3.10 section 7.1), too: also the transfer syntax.
+    pixels : bool, optional
+        Compare what pixel data is once it is decoded, where the encoded bytes differ. What says only how it is encoded
+        and who wrote it is left out then: of the file meta information all but the class and the instance, Planar
+        Configuration, the Extended Offset Table. pydicom decodes, by packages that have to be installed for most
+        compressed transfer syntaxes.
+    ignore, only : iterable of keywords, tags or paths, optional
+        As for `diff_data_sets`.
+
+    Returns
+    -------
+    FileDiff
+        With a problem where they differ and one of them is cut short.
+
+    Raises
+    ------
+    InvalidDicomError
+        One of them is no DICOM file, or cannot be read or decoded.
+    StoreError
+        One of them cannot be read, or changed while it was.
+    UsageError
+        There is no such keyword, or no package to decode with.
+    """
+    return Method.of(file_meta=file_meta, pixels=pixels, ignore=ignore, only=only).files(left, right)
+
+
+def same_bytes(left: DicomFile, right: DicomFile) -> bool:
+    """Whether the data sets of two files are the same, byte by byte."""
+    if left.size - left.header.data_offset != right.size - right.header.data_offset:
+        return False
+    return all(a == b for a, b in zip(left.chunks(), right.chunks(), strict=True))
+
+
+def _with_pixels(side: Side, digest: BytesDigest) -> Side:
+    return replace(side, record=side.record.without({PIXEL_DATA}), digests={**side.digests, PIXEL_DATA: digest})

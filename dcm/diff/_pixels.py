@@ -1,0 +1,175 @@
+"""Pixel data as it is once it is decoded, in a form that does not depend on how it was encoded (PS3.5 section 8).
+
+pydicom decodes, frame by frame, by whatever it finds installed. A colour is by pixel, not by plane.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from dcm.attrs import Attributes
+from dcm.diff._differences import BytesDigest
+from dcm.diff._reading import DicomFile, Stretch
+from dcm.errors import InvalidDicomError, UsageError
+
+__all__ = ["ABOUT_ENCODING", "ABOUT_ENCODING_META", "decoded_pixels"]
+
+#: Planar Configuration, Extended Offset Table, its lengths, Encapsulated Pixel Data Value Total Length
+ABOUT_ENCODING = frozenset({0x00280006, 0x7FE00001, 0x7FE00002, 0x7FE00003})
+#: The same of the file meta information: the transfer syntax, the implementation and the AEs that wrote and sent it
+ABOUT_ENCODING_META = frozenset({0x00020010, 0x00020012, 0x00020013, 0x00020016, 0x00020017, 0x00020018})
+_SUBSAMPLED = ("YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
+
+
+class _Layout(NamedTuple):
+    """The Image Pixel module (PS3.3 section C.7.6.3), as far as it says where a sample is."""
+
+    rows: int
+    columns: int
+    n_frames: int
+    samples: int
+    bits: int
+    planar: int
+    photometric: str
+
+    @classmethod
+    def of(cls, record: Attributes) -> _Layout:
+        frames = record.text(0x00280008)
+        return cls(
+            _number(record, 0x00280010),
+            _number(record, 0x00280011),
+            int(frames) if frames.isdecimal() and int(frames) else 1,
+            _number(record, 0x00280002, 1),
+            _number(record, 0x00280100),
+            _number(record, 0x00280006, 0),
+            record.text(0x00280004),
+        )
+
+    @property
+    def frame_bytes(self) -> int:
+        return self.rows * self.columns * self.samples * self.bits // 8
+
+    @property
+    def total_bytes(self) -> int | None:
+        """How long all of it is without padding; None where pixels share samples."""
+        if self.photometric in _SUBSAMPLED:
+            return None
+        return (self.n_frames * self.rows * self.columns * self.samples * self.bits + 7) // 8
+
+
+def decoded_pixels(file: DicomFile, record: Attributes, where: Stretch) -> BytesDigest:
+    """The digest of all frames.
+
+    Parameters
+    ----------
+    file : DicomFile
+    record : Attributes
+        Its data set.
+    where : Stretch
+        The value of the pixel data.
+
+    Raises
+    ------
+    UsageError
+        No package that decodes it is installed.
+    InvalidDicomError
+        It cannot be decoded.
+    """
+    layout = _Layout.of(record)
+    frames = _decoded(file, record, where, layout) if where.encapsulated else _native(file, where, layout)
+    total, sha256 = 0, hashlib.sha256()
+    for frame in frames:
+        sha256.update(frame)
+        total += len(frame)
+    return BytesDigest(total, sha256.hexdigest())
+
+
+def _native(file: DicomFile, where: Stretch, layout: _Layout) -> Iterator[bytes]:
+    # OB is a stream of bytes. OW has samples of 8 bits two to a word; larger ones are taken for words of their size,
+    # as pydicom does.
+    word = 1 if where.vr == "OB" else max(2, layout.bits // 8)
+    left = layout.total_bytes
+    if layout.planar == 1 and layout.samples > 1 and left is not None and layout.bits % 8 == 0:
+        size = layout.frame_bytes
+        for number in range(layout.n_frames):
+            part = where._replace(offset=where.offset + number * size, length=size)
+            frame = b"".join(file.pieces(_within(part, where), word))
+            if not frame:  # fewer than promised
+                return
+            yield _by_pixel(frame, layout)
+        return
+    for piece in file.pieces(where, word):
+        yield piece if left is None else piece[:left]
+        if left is not None:
+            left = max(0, left - len(piece))
+
+
+def _within(part: Stretch, whole: Stretch) -> Stretch:
+    end = whole.offset + whole.length
+    return part._replace(length=max(0, min(part.length, end - part.offset)))
+
+
+def _decoded(file: DicomFile, record: Attributes, where: Stretch, layout: _Layout) -> Iterator[bytes]:
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    syntax = UID(file.header.transfer_syntax_uid)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as exc:
+        raise InvalidDicomError(f"{file.path}: nobody can decode pixel data in {syntax.name}") from exc
+    if not decoder.is_available:
+        raise UsageError(
+            f"{file.path}: to decode pixel data in {syntax.name}, more packages are needed",
+            hint="pip install 'dcm[image]'",
+        )
+    options: dict[str, Any] = {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "number_of_frames": layout.n_frames,
+        "samples_per_pixel": layout.samples,
+        "bits_allocated": layout.bits,
+        "bits_stored": _number(record, 0x00280101, layout.bits),
+        "photometric_interpretation": layout.photometric,
+        "pixel_representation": _number(record, 0x00280103, 0),
+        "planar_configuration": layout.planar,
+        "pixel_keyword": "PixelData",
+    }
+    offsets, lengths = record.get(0x7FE00001), record.get(0x7FE00002)
+    if isinstance(offsets, bytes) and isinstance(lengths, bytes):
+        options["extended_offsets"] = offsets, lengths
+    file.file.seek(where.offset)
+    try:
+        for frame, properties in decoder.iter_buffer(file.file, **options):
+            found = layout._replace(
+                bits=int(properties["bits_allocated"]), planar=int(properties.get("planar_configuration", 0))
+            )
+            yield _by_pixel(bytes(frame)[: found.frame_bytes], found)
+    except Exception as exc:
+        first = str(exc).partition("\n")[0]
+        raise InvalidDicomError(f"{file.path}: pydicom cannot decode the pixel data: {first}") from exc
+
+
+def _by_pixel(frame: bytes, layout: _Layout) -> bytes:
+    """A frame with its samples next to each other."""
+    if layout.planar != 1 or layout.samples == 1 or len(frame) != layout.frame_bytes:
+        return frame
+    width = layout.bits // 8
+    plane = len(frame) // layout.samples
+    turned = bytearray(len(frame))
+    for sample in range(layout.samples):
+        for byte in range(width):
+            start, end = sample * plane + byte, (sample + 1) * plane
+            turned[sample * width + byte :: layout.samples * width] = frame[start:end:width]
+    return bytes(turned)
+
+
+def _number(record: Attributes, tag: int, default: int | None = None) -> int:
+    value = record.get(tag, default)
+    if isinstance(value, int):
+        return value
+    if default is not None:
+        return default
+    raise InvalidDicomError(f"pixel data without ({tag >> 16:04x},{tag & 0xFFFF:04x}) cannot be decoded")

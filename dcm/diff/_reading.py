@@ -1,0 +1,212 @@
+"""Reading a file to compare it: small values by pydicom, large binary ones as digests, never held in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from dcm._unchanged import FileMark, opened, unreadable
+from dcm.attrs import BYTES_VRS
+from dcm.diff._data_sets import NOTHING, Side
+from dcm.diff._differences import BytesDigest
+from dcm.errors import DcmError, InvalidDicomError
+from dcm.normalize import little_endian_words, word_size
+from dcm.part10 import (
+    DEFLATED_SYNTAXES,
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
+from dcm.peek import Header, inflate, peek_file
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["CHUNK", "PIXEL_DATA", "DicomFile", "Stretch", "open_file"]
+
+PIXEL_DATA = 0x7FE00010
+CHUNK = 1 << 20
+_UNDEFINED = 0xFFFFFFFF
+_ITEM = b"\xfe\xff\x00\xe0"
+# What is not read with the rest. A lookup table has 128 KiB at most, and has to be read: it may be US or OW.
+_LARGE = 256 << 10
+_LARGE_TEXT = 64 << 20
+_INFLATE_LIMIT = 1 << 30
+_PREFIX_END = 132
+
+
+class Stretch(NamedTuple):
+    """Where a value is in a file, and by which VR."""
+
+    vr: str
+    offset: int
+    length: int
+    encapsulated: bool
+
+
+class DicomFile:
+    """A file that is open. Get one by `open_file`.
+
+    Attributes
+    ----------
+    path : Path
+    header : Header
+    size : int
+        Of the whole file.
+    file : BinaryIO
+        Where the data set is; for a deflated one, in memory.
+    pixels : Stretch or None
+        Where the pixel data is, once `side` was called.
+    """
+
+    def __init__(self, path: Path, header: Header, mark: FileMark, fd: int, file: BinaryIO) -> None:
+        self.path = path
+        self.header = header
+        self.size = mark.size
+        self.file = file
+        self.pixels: Stretch | None = None
+        self._fd = fd
+        self._start = header.data_offset
+
+    @property
+    def big_endian(self) -> bool:
+        """The byte order of the data set."""
+        return self.header.transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN
+
+    def head(self) -> bytes:
+        """Preamble and file meta information."""
+        return os.pread(self._fd, self.header.data_offset, 0)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The data set as it is encoded, in pieces of equal size."""
+        for offset in range(self.header.data_offset, self.size, CHUNK):
+            yield os.pread(self._fd, CHUNK, offset)
+
+    def meta(self) -> Side:
+        """The file meta information."""
+        head = self.head()
+        if not head:
+            return NOTHING
+        start = _PREFIX_END if head[_PREFIX_END - 4 : _PREFIX_END] == b"DICM" else 0
+        return Side.of(self._read(io.BytesIO(head[start:]), EXPLICIT_VR_LITTLE_ENDIAN))
+
+    def side(self) -> Side:
+        """The data set.
+
+        Raises
+        ------
+        InvalidDicomError
+            It cannot be read, sequences are nested too deeply, or it inflates to more than 1 GiB.
+        """
+        syntax = self.header.transfer_syntax_uid
+        if syntax in DEFLATED_SYNTAXES:
+            self.file.seek(self._start)
+            self.file = io.BytesIO(inflate(self.file.read(), _INFLATE_LIMIT))
+            self._start, syntax = 0, EXPLICIT_VR_LITTLE_ENDIAN
+        self.file.seek(self._start)
+        ds = self._read(self.file, syntax)
+        digests = {}
+        for tag in list(ds.keys()):
+            raw: Any = ds.get_item(tag, keep_deferred=True)
+            if not raw.is_raw:
+                continue
+            if tag == PIXEL_DATA:
+                self.pixels = self._stretch(_vr_of(ds, raw), raw)
+            if raw.value is not None or raw.length <= _LARGE:
+                continue
+            vr = _vr_of(ds, raw)
+            if vr in BYTES_VRS or vr.endswith("OW") or (vr != "SQ" and raw.length > _LARGE_TEXT):
+                digests[int(tag)] = self.digest(self._stretch(vr, raw))
+                del ds[tag]
+            else:
+                ds[tag] = raw._replace(value=self.read(raw.value_tell, raw.length))
+        try:
+            return Side.of(ds, digests)
+        except DcmError:
+            raise
+        except Exception as exc:
+            raise self._invalid(exc) from exc
+
+    def _read(self, file: BinaryIO, syntax: str) -> Dataset:
+        from pydicom.filereader import read_dataset
+
+        try:
+            return read_dataset(
+                file, syntax == IMPLICIT_VR_LITTLE_ENDIAN, syntax != EXPLICIT_VR_BIG_ENDIAN, defer_size=_LARGE
+            )
+        except OSError as exc:
+            raise unreadable(os.fspath(self.path), exc) from exc
+        except Exception as exc:
+            raise self._invalid(exc) from exc
+
+    def _invalid(self, exc: Exception) -> InvalidDicomError:
+        why = "sequences are nested too deeply" if isinstance(exc, RecursionError) else f"pydicom cannot read it: {exc}"
+        return InvalidDicomError(f"{self.path}: {why}")
+
+    def read(self, offset: int, n: int) -> bytes:
+        """A part of the file that the data set is in."""
+        self.file.seek(offset)
+        return self.file.read(n)
+
+    def _stretch(self, vr: str, raw: Any) -> Stretch:
+        if raw.length != _UNDEFINED:
+            return Stretch(vr, raw.value_tell, raw.length, encapsulated=False)
+        end = raw.value_tell
+        while (item := self.read(end, 8))[:4] == _ITEM and len(item) == 8:  # what is encapsulated is little endian
+            end += 8 + int.from_bytes(item[4:], "little")
+        return Stretch(vr, raw.value_tell, end - raw.value_tell, encapsulated=True)
+
+    def pieces(self, where: Stretch, word: int) -> Iterator[bytes]:
+        """A value, little endian, piece by piece; what is not there any more is left out."""
+        for offset in range(where.offset, where.offset + where.length, CHUNK):
+            piece = self.read(offset, min(CHUNK, where.offset + where.length - offset))
+            if not piece:
+                return
+            yield little_endian_words(piece, word) if self.big_endian and not where.encapsulated else piece
+
+    def digest(self, where: Stretch) -> BytesDigest:
+        """The digest of a value, as :mod:`dcm.normalize` would have it."""
+        total, sha256 = 0, hashlib.sha256()
+        for piece in self.pieces(where, word_size(where.vr)):
+            sha256.update(piece)
+            total += len(piece)
+        if total % 2:
+            sha256.update(b"\0")
+        return BytesDigest(total + total % 2, sha256.hexdigest())
+
+
+@contextlib.contextmanager
+def open_file(path: str | os.PathLike[str]) -> Iterator[DicomFile]:
+    """Open a file for as long as the block runs.
+
+    Raises
+    ------
+    InvalidDicomError
+        It is no DICOM file.
+    StoreError
+        It cannot be read, or is not what it was before.
+    """
+    try:
+        mark = FileMark.of(Path(path).stat())
+    except OSError as exc:
+        raise unreadable(os.fspath(path), exc) from exc
+    header = peek_file(path)
+    with opened(path, mark) as fd:
+        # By its name and our descriptor: pydicom puts the name into its warnings.
+        with open(os.fspath(path), "rb", opener=lambda *_: os.dup(fd)) as file:
+            yield DicomFile(Path(path), header, mark, fd, file)
+
+
+def _vr_of(ds: Dataset, raw: Any) -> str:
+    """The VR that pydicom gives to an element; UN where it knows none."""
+    from pydicom.dataelem import convert_raw_data_element
+
+    try:
+        return str(convert_raw_data_element(raw._replace(value=b"", length=0), ds=ds).VR)
+    except (KeyError, ValueError, NotImplementedError):
+        return "UN"
