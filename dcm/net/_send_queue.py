@@ -13,6 +13,7 @@ from dcm.net._incoming import SPILL_SIZE
 from dcm.net._loading import BATCH_BYTES, load_all
 from dcm.net._registry import class_name, wants_class
 from dcm.net._tasks import cancel_all
+from dcm.part10 import DEFLATED_SYNTAXES
 from dcm.report import Outcome
 
 if TYPE_CHECKING:
@@ -227,12 +228,16 @@ class SendQueue:
             self._report.record(instance.sop_instance_uid, Outcome.FILTERED, dest=self._dest, reason=reason)
             item.end(safe=True)
             return False
+        reason = ""
         if self._syntaxes is not None and instance.transfer_syntax_uid not in self._syntaxes:
             reason = f"is in {class_name(instance.transfer_syntax_uid)}, which is not to be sent"
+        elif instance.size % 2 and instance.transfer_syntax_uid not in DEFLATED_SYNTAXES:
+            # PS3.5 section 7.1.1. Orthanc gives up half-way, and storescp waits for the byte that is missing.
+            reason = "its data set has an odd number of bytes, so it is malformed, and peers would choke on it"
+        if reason:
             self._fail(instance.sop_instance_uid, reason, instance.path)
             item.end(safe=False)
-            return False
-        return True
+        return not reason
 
     def _fail(self, uid: str, reason: str, path: str | os.PathLike[str] | None, *, refused: bool = False) -> None:
         self._report.record(uid, Outcome.FAILED, dest=self._dest, reason=reason, path=path, refused=refused)

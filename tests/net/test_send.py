@@ -242,6 +242,21 @@ async def test_only_some_transfer_syntaxes(
     assert "Explicit VR Little Endian, which is not to be sent" in report.warnings[0]
 
 
+async def test_data_of_an_odd_length_is_not_sent(
+    local: LocalEntity, dcmtk_receiver: DcmtkStorescp, samples: list[data.Sample]
+) -> None:
+    """A peer would wait for the byte that is missing, and the others with it."""
+    good = samples[0]
+    odd = Instance.from_buffer(good.sop_class_uid, "1.2.3.77", good.transfer_syntax_uid, good.data_set_bytes + b"x")
+    report = TransferReport()
+    async with local.send(dcmtk_receiver.node, report=report) as queue:
+        await queue.put(odd)
+        await queue.put(good.path)
+    assert report.uids(Outcome.FAILED) == ["1.2.3.77"]
+    assert report.uids(Outcome.SENT) == [good.sop_instance_uid]
+    assert "odd number of bytes" in report.warnings[0]
+
+
 async def test_more_pairs_than_an_association_has_contexts(local: LocalEntity, samples: list[data.Sample]) -> None:
     classes = [f"1.2.3.4.{number}" for number in range(150)]
     n_contexts = []
