@@ -53,6 +53,10 @@ _FORBIDDEN_RE = re.compile(f"[{_FORBIDDEN}]")
 _ESCAPED_RE = re.compile(rf"[{_FORBIDDEN}]|\A[ .]|[ .]\Z")
 _HALF_ESCAPE_RE = re.compile(r"%[0-9A-F]?\Z")
 
+# The names of directories that are kept: so many, made of so many characters at most.
+_MAX_KNOWN = 4096
+_MAX_KEY = 1024
+
 _PORTS = [f"{port}{digit}" for port in ("COM", "LPT") for digit in "0123456789¹²³"]
 _DEVICES = frozenset({"CON", "PRN", "AUX", "NUL", "CLOCK$", "CONIN$", "CONOUT$", *_PORTS})
 
@@ -111,6 +115,7 @@ class _Field(NamedTuple):
 
 
 _Component: TypeAlias = "tuple[str | _Field, ...]"
+_Key: TypeAlias = "tuple[int | str, ...]"  # the number of a directory in the path, and the values that make it
 
 
 class PathTemplate:
@@ -141,18 +146,14 @@ class PathTemplate:
     ('A%2FB', '007-unknown')
     """
 
-    __slots__ = ("_components", "_tail", "tags", "text")
+    __slots__ = ("_components", "_directories", "_known", "_tail", "tags", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._components = tuple(_parse(text))
-        self.tags = frozenset(
-            choice.tag
-            for component in self._components
-            for part in component
-            if isinstance(part, _Field)
-            for choice in part.choices
-        )
+        self.tags = frozenset(tag for component in self._components for tag in _tags_of(component))
+        self._directories = [(number, _tags_of(component)) for number, component in enumerate(self._components[:-1])]
+        self._known: dict[_Key, str] = {}
         _, dot, extension = self.literal_end.rpartition(".")
         self._tail = dot + extension if len(extension.encode("utf-8")) < _MAX_TAIL else ""
 
@@ -177,12 +178,22 @@ class PathTemplate:
             The components, each a safe name: directories of at most 200 bytes in UTF-8, and a file of at most 160,
             so that an extension fits. Where one is too long, an extension in the template stays.
         """
-        names = [
-            "".join([part if isinstance(part, str) else part.text(text_of) for part in component])
-            for component in self._components
-        ]
-        file_name = _safe_name(names.pop(), _MAX_LEAF_BYTES, self._tail)
-        return (*[_safe_name(name, _MAX_BYTES) for name in names], file_name)
+        # The instances of a series have their directories in common: what the same values have made is kept.
+        names = []
+        for number, tags in self._directories:
+            key: _Key = (number, *[text_of(tag) for tag in tags])
+            names.append(self._known.get(key) or self._directory(key, text_of))
+        return (*names, _safe_name(_joined(self._components[-1], text_of), _MAX_LEAF_BYTES, self._tail))
+
+    def _directory(self, key: _Key, text_of: TextOf) -> str:
+        number, *values = key
+        assert isinstance(number, int)
+        name = _safe_name(_joined(self._components[number], text_of), _MAX_BYTES)
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        if sum(map(len, map(str, values))) <= _MAX_KEY:
+            self._known[key] = name
+        return name
 
     def __str__(self) -> str:
         return self.text
@@ -198,6 +209,14 @@ class PathTemplate:
 
 
 # -- names
+
+
+def _tags_of(component: _Component) -> tuple[int, ...]:
+    return tuple(choice.tag for part in component if isinstance(part, _Field) for choice in part.choices)
+
+
+def _joined(component: _Component, text_of: TextOf) -> str:
+    return "".join([part if isinstance(part, str) else part.text(text_of) for part in component])
 
 
 def _percent(char: str) -> str:

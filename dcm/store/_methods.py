@@ -74,6 +74,9 @@ class _FilePlacing(Placing):
 class _LinkPlacing(_FilePlacing):
     """An instance whose file gets one more name."""
 
+    def _taken(self, name: str) -> bool:
+        return False  # nothing needs to be written to find out: the name is made, or it is not
+
     def _publish(self, name: str) -> bool:
         try:
             self._name(name)
@@ -152,6 +155,9 @@ class _MovePlacing(_LinkPlacing):
         super().__init__(instance, dir_fd, where, conflict=conflict, sync=sync)
         # What a symbolic link points to belongs to somebody else: it is copied, and only the link goes.
         self._may_link = not self._source.is_symlink()
+
+    def _taken(self, name: str) -> bool:
+        return Placing._taken(self, name)  # it may have to be copied
 
     def place(self, name: str, extension: str) -> Stored:
         stored = super().place(name, extension)
