@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 
+from dcm._dictionary import entry_of, keywords
 from dcm.errors import UsageError
 from dcm.text import safe_text
 
@@ -12,8 +13,7 @@ __all__ = ["USUAL", "USUAL_KEYWORDS", "keyword_of", "nearest_keyword", "parse_ta
 
 _TAG = re.compile(r"\(\s*([0-9a-f]{4})\s*,\s*([0-9a-f]{4})\s*\)|([0-9a-f]{4}),?([0-9a-f]{4})", re.IGNORECASE)
 
-#: The attributes of the default output path and of most queries, so that they need no dictionary: importing pydicom's
-#: takes longer than all the rest.
+#: The attributes of the default output path and of most queries, so that they need no dictionary.
 USUAL = {
     "AccessionNumber": (0x00080050, "SH"),
     "InstanceNumber": (0x00200013, "IS"),
@@ -36,7 +36,7 @@ USUAL = {
 }
 
 
-# What every query asks for: naming it must not import pydicom's dictionary.
+# What every query asks for: naming it needs no dictionary.
 USUAL_KEYWORDS = {
     0x00080005: "SpecificCharacterSet",
     0x00080016: "SOPClassUID",
@@ -99,19 +99,15 @@ def resolve_keyword(key: str) -> tuple[int, str]:
     """
     if key in USUAL:
         return USUAL[key]
-    from pydicom.datadict import dictionary_VR, keyword_dict
-
     tag = parse_tag(key)
-    if tag is None and key:  # some retired attributes have an empty keyword
-        tag = keyword_dict.get(key)
+    if tag is None:
+        tag = keywords().get(key)
     if tag is None:
         near = nearest_keyword(key)
         hint = f"did you mean {near}?" if near else "attributes are called by their keywords, PatientID say"
         raise UsageError(f"there is no attribute '{safe_text(key, 100)}'", hint=hint)
-    try:
-        return tag, str(dictionary_VR(tag))
-    except KeyError:
-        return tag, ""
+    entry = entry_of(tag)
+    return tag, entry.vr if entry else ""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -120,11 +116,9 @@ def keyword_of(tag: int) -> str:
     usual = USUAL_KEYWORDS.get(tag)
     if usual is not None:
         return usual
-    from pydicom.datadict import keyword_for_tag, tag_for_keyword
-
-    keyword = keyword_for_tag(tag)
-    if keyword and tag_for_keyword(keyword) == tag:  # not so for repeating groups
-        return keyword
+    entry = entry_of(tag)
+    if entry and keywords().get(entry.keyword) == tag:  # not so for repeating groups
+        return entry.keyword
     return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
 
 
@@ -135,8 +129,6 @@ def nearest_keyword(key: str) -> str:
     """
     import difflib
 
-    from pydicom.datadict import keyword_dict
-
-    folded = {keyword.casefold(): keyword for keyword in keyword_dict if keyword}
+    folded = {keyword.casefold(): keyword for keyword in keywords()}
     match = difflib.get_close_matches(key.casefold(), folded, n=1)
     return folded[match[0]] if match else ""

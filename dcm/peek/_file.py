@@ -18,7 +18,7 @@ from dcm.peek._order import LITTLE, UNDEFINED
 from dcm.peek._scan import Scan
 from dcm.peek._tables import LONG_VRS, QUERY_TAGS, SHORT_VRS, SOP_INSTANCE_UID
 
-__all__ = ["peek_file"]
+__all__ = ["guess_syntax", "peek_file"]
 
 _FIRST_READ = 8 << 10  # the header of a typical image, its file meta information included, has 4 to 7 KiB
 _MAX_META = 4 << 20
@@ -85,7 +85,7 @@ def _peek_fd(fd: int, tags: frozenset[int]) -> Header:
     syntax = "" if meta is None else meta.transfer_syntax_uid
     declared = bool(syntax)
     if not declared:
-        syntax = _guess(window[start : start + 8], size - start, has_meta=meta is not None)
+        syntax = guess_syntax(window[start : start + 8], size - start, has_meta=meta is not None)
 
     def read(pos: int, n: int) -> bytes:
         return os.pread(fd, n, pos)
@@ -108,7 +108,7 @@ def _without_data(meta: FileMeta, tags: frozenset[int]) -> Header:
     return head_of(scan, meta.transfer_syntax_uid, meta)
 
 
-def _guess(head: bytes, size: int, *, has_meta: bool) -> str:
+def guess_syntax(head: bytes, size: int, *, has_meta: bool) -> str:
     """The transfer syntax of a data set that begins with these bytes, as pydicom would guess it."""
     little, big = int.from_bytes(head[:2], "little"), int.from_bytes(head[:2], "big")
     if len(head) == 8:

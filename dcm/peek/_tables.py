@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 
+from dcm._dictionary import entry_of
+
 __all__ = [
     "CHARSET",
     "IMAGE_CLASSES",
@@ -112,9 +114,5 @@ def dictionary_vr(tag: int) -> str:
         return ""
     if tag & 0xFFFF == 0:
         return "UL"  # group length, for any group
-    from pydicom.datadict import dictionary_VR
-
-    try:
-        return str(dictionary_VR(tag))
-    except KeyError:
-        return ""
+    entry = entry_of(tag)
+    return entry.vr if entry else ""
