@@ -1,0 +1,369 @@
+"""Sorting files: every file ends in one state, every instance at one place, whatever the mess looks like."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.data import get_testdata_files
+
+from dcm.errors import PartialError, UsageError
+from dcm.sort import FORMATS, Conflict, SortReport, SortState, example_of, sort, template_of
+from dcm.sort._worker import ProcessSorter
+from dcm.store import TransferMethod
+from dcm.store.local_dir import LocalDir
+from tests import data
+from tests.sort.messes import MESS, TREE, contents, counts, mess, of_state, states, tarred, zipped
+from tests.store.instances import write_file
+
+METHODS = ("copy", "move", "link", "symlink")
+
+
+async def run(sources: Any, dest: Path, template: str = TREE, **options: Any) -> SortReport:
+    """Sort, and see that the states add up."""
+    report = SortReport()
+    known = {name: options.pop(name) for name in ("file_ext", "jobs") if name in options}
+    await sort(sources, LocalDir(dest, out_fmt=template), report=report, **known, **options)
+    assert report.adds_up()
+    return report
+
+
+# -- what becomes of files
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("method", METHODS)
+async def test_every_file_ends_in_one_state(method: str, jobs: int, tmp_path: Path) -> None:
+    source, dest = mess(tmp_path / "mess"), tmp_path / "sorted"
+    before = contents(source)
+    report = await run(source, dest, method=method, jobs=jobs)
+    assert states(report) == MESS
+    assert report.exit_code == 3
+    placed = contents(dest)
+    assert len(placed) == 4
+    assert placed["Vamp001/1.2.1.dcm"] == before["a"]
+    assert placed["%2E.%2F..%2FVamp%2F002/1.2.2.dcm"] == before["deep/er/b.IMA"]
+    assert placed["Vamp001/1.2.3.dcm"] == before["c.dcm"]
+    (conflict,) = [path for path in placed if "~" in path]
+    assert placed[conflict] == before["a with other bytes"]
+    assert next(file for file in report.found if file.state is SortState.CONFLICT).dest == conflict
+    left = {"short", "notes.txt", "empty"}
+    assert set(contents(source)) == (left if method == "move" else set(before))
+    for path in dest.rglob("*.dcm"):
+        assert path.is_symlink() == (method == "symlink")
+        assert path.stat().st_nlink == (2 if method == "link" else 1)
+    # Once more: nothing is stored twice.
+    again = await run(source, dest, method=method, jobs=jobs)
+    assert contents(dest) == placed
+    assert again.counts[SortState.SORTED] == 0
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+async def test_of_several_files_that_want_one_name_the_first_gets_it(jobs: int, tmp_path: Path) -> None:
+    """However many there are, and however they are spread over processes; and a dry run says so beforehand."""
+    source = tmp_path / "mess"
+    for number in range(400):
+        write_file(source / f"{number % 7}" / f"{number:04d}", f"1.2.{number % 50}", pixels=b"%06d" % (number % 100))
+    thought = await run(source, tmp_path / "sorted", dry_run=True, jobs=jobs)
+    assert not (tmp_path / "sorted").exists()
+    done = await run(source, tmp_path / "sorted", jobs=jobs)
+    assert sorted(done.found) == sorted(thought.found)
+    assert counts(done) == {"sorted": 50, "duplicate": 150, "conflict": 200}
+    assert len(contents(tmp_path / "sorted")) == 100
+
+
+async def test_all_files_of_pydicom(tmp_path: Path) -> None:
+    paths = [path for path in sorted(map(Path, get_testdata_files())) if path.suffix != ".zip"]
+    report = await run(paths, tmp_path / "sorted", jobs=1, template="{PatientID|'none'}/{SOPInstanceUID}")
+    assert report.adds_up()
+    found = {file.path: file for file in report.found}
+    here = contents(tmp_path / "sorted")
+    used: dict[str, str] = {}
+    for path in paths:
+        file = found.get(str(path))
+        if file is None:  # a DICOMDIR, which stands for what it names
+            continue
+        if file.state in (SortState.SORTED, SortState.CONFLICT):
+            assert here[file.dest] == path.read_bytes() or file.dest in used
+            used[file.dest] = file.path
+        elif file.state is SortState.DUPLICATE:
+            there = tmp_path / "sorted" / file.dest
+            assert data.data_set_of(there.read_bytes()) == data.data_set_of(path.read_bytes())
+        else:
+            assert file.reason
+    assert set(used) == set(here)
+    assert len(here) > 80
+
+
+@pytest.mark.parametrize("conflict", ["skip", "fail", "replace", Conflict.RENAME])
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_conflicts(conflict: Any, dry_run: bool, tmp_path: Path) -> None:
+    source, dest = tmp_path / "mess", tmp_path / "sorted"
+    there = write_file(dest / "Vamp001" / "1.2.1.dcm", "1.2.1", pixels=b"others")
+    before = there.read_bytes()
+    mine = write_file(source / "a", "1.2.1").read_bytes()
+    report = await run(source, dest, conflict=conflict, dry_run=dry_run, method="move")
+    replaced = conflict == "replace"
+    assert counts(report) == {"sorted" if replaced else "conflict": 1}
+    assert report.exit_code == (0 if replaced else 3)
+    assert there.read_bytes() == (mine if replaced and not dry_run else before)
+    assert (source / "a").exists() == (dry_run or conflict in ("skip", "fail"))
+    assert len(contents(dest)) == (2 if conflict is Conflict.RENAME and not dry_run else 1)
+
+
+async def test_fail_ends_the_run(tmp_path: Path) -> None:
+    for number in range(300):
+        write_file(tmp_path / "mess" / f"{number:04d}", "1.2.3", pixels=b"%06d" % number)
+    report = await run(tmp_path / "mess", tmp_path / "sorted", conflict="fail", method="move", jobs=1)
+    assert report.exit_code == 3
+    assert report.counts[SortState.SORTED] == 1
+    assert "not sorted: the run ended before its turn" in of_state(report, SortState.FAILED)
+    assert len(contents(tmp_path / "mess")) == 299
+
+
+async def test_another_instance_never_goes_for_one_that_wants_its_name(tmp_path: Path) -> None:
+    for number in range(5):
+        write_file(tmp_path / "mess" / str(number), f"1.2.{number}")
+    before = set(contents(tmp_path / "mess").values())
+    options = {"template": "{PatientID}", "conflict": "replace", "method": "move"}
+    assert counts(await run(tmp_path / "mess", tmp_path / "sorted", **options)) == {"sorted": 5}
+    assert set(contents(tmp_path / "sorted").values()) == before
+
+
+async def test_what_cannot_be_written_fails_by_itself(tmp_path: Path) -> None:
+    write_file(tmp_path / "mess" / "a", "1.2.1", patient_id="A")
+    write_file(tmp_path / "mess" / "b", "1.2.2", patient_id="B")
+    (tmp_path / "sorted").mkdir()
+    (tmp_path / "sorted" / "A").symlink_to(tmp_path)
+    report = await run(tmp_path / "mess", tmp_path / "sorted", method="move")
+    assert states(report) == {"a": "failed", "b": "sorted"}
+    assert of_state(report, SortState.FAILED) == ["a symbolic link is in the way"]
+    assert (tmp_path / "mess" / "a").exists()
+
+
+# -- where sources and destination meet
+
+
+async def test_what_is_in_a_destination_within_a_source_is_no_source(tmp_path: Path) -> None:
+    source = mess(tmp_path / "mess")
+    first = await run(source, source / "sorted")
+    assert states(first) == MESS
+    second = await run(source, source / "sorted")
+    assert set(states(second)) == set(MESS)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+async def test_in_place(jobs: int, tmp_path: Path) -> None:
+    source = mess(tmp_path / "mess")
+    (source / "Vamp001").mkdir()
+    (source / "c.dcm").rename(source / "Vamp001" / "1.2.3.dcm")  # at its place already
+    report = await run(source, source, method="move", jobs=jobs)
+    expected = {("1.2.3.dcm" if name == "c.dcm" else name): state for name, state in MESS.items()}
+    assert states(report) == expected
+    left = {path.name for path in source.rglob("*") if path.is_file()}
+    assert len(left & {"1.2.1.dcm", "1.2.2.dcm", "1.2.3.dcm", "short", "notes.txt", "empty"}) == 6
+    assert len(left) == 7
+    again = await run(source, source, method="move", jobs=jobs)
+    assert again.counts[SortState.SORTED] == 3
+    for method in ("copy", "link", "symlink"):
+        with pytest.raises(UsageError, match="source and destination"):
+            await run(source, source, method=method)
+
+
+async def test_sources_that_overlap_are_sorted_once(tmp_path: Path) -> None:
+    source = mess(tmp_path / "mess")
+    report = await run([source / "deep", source, source / "a", source], tmp_path / "sorted", method="move")
+    assert states(report) == MESS
+
+
+async def test_no_recursion_and_extensions(tmp_path: Path) -> None:
+    source = mess(tmp_path / "mess")
+    assert "b.IMA" not in states(await run(source, tmp_path / "1", recurse=False))
+    assert states(await run(source, tmp_path / "2", file_ext="ima")) == {"b.IMA": "sorted"}
+
+
+async def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    source = mess(tmp_path / "mess")
+    archive = zipped(tmp_path / "a.zip", contents(source))
+    for options, message in (
+        ({"sources": []}, "no source"),
+        ({"sources": tmp_path / "none"}, "there is no"),
+        ({"method": "teleport"}, "teleport"),
+        ({"conflict": "fight"}, "fight"),
+        ({"jobs": 0}, "jobs"),
+        ({"sources": [source, archive], "method": "link"}, "can only be copied"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            await sort(**{"sources": source, "dest": tmp_path / "sorted", **options})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="not a directory"):
+        await sort(source, source / "a")
+    assert not (tmp_path / "sorted").exists()
+    with pytest.raises(PartialError):
+        await sort(source, tmp_path / "sorted")
+
+
+# -- names
+
+
+VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\\\0"), max_size=20)
+
+
+@settings(max_examples=40)
+@given(
+    patients=st.lists(
+        VALUES | st.sampled_from(["..", ".", "/", "", "a/b", "a%2Fb", "CON", "~"]), min_size=25, max_size=25
+    )
+)
+def test_names_are_injective_and_stay_in_the_root(
+    patients: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("names")
+    for number, patient in enumerate(patients):
+        write_file(root / "mess" / f"{number}", f"1.2.{number % 5}", patient_id=patient, pixels=b"%06d" % number)
+    (root / "sorted").mkdir()
+    report = SortReport()
+    asyncio.run(sort(root / "mess", LocalDir(root / "sorted", out_fmt=TREE), report=report, jobs=1, method="link"))
+    assert report.adds_up()
+    assert counts(report).keys() <= {"sorted", "conflict"}
+    places = {file.dest for file in report.found}
+    assert len(places) == len(patients)
+    assert set(contents(root / "sorted")) == places
+    assert {path.name for path in root.iterdir()} == {"mess", "sorted"}
+    by_place = {file.dest: Path(file.path) for file in report.found}
+    assert all((root / "sorted" / place).samefile(path) for place, path in by_place.items())
+
+
+def test_formats_have_examples_and_keep_instances_apart() -> None:
+    for name, text in FORMATS.items():
+        template = template_of(name)
+        assert str(template) == text
+        assert 0x00080018 in template.tags
+        assert "unknown" not in example_of(template)
+    with pytest.raises(UsageError, match="no such name"):
+        template_of("uids")
+
+
+# -- what goes wrong
+
+
+async def test_processes_that_end_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = data.write_tiny(tmp_path / "mess", 600)
+    place = ProcessSorter.place
+    killed = []
+
+    def killing(self: ProcessSorter, chosen: Any) -> Any:
+        if not killed:
+            killed.append(self._process.pid)
+            os.kill(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        return place(self, chosen)
+
+    monkeypatch.setattr(ProcessSorter, "place", killing)
+    report = await run(tmp_path / "mess", tmp_path / "sorted", method="move", jobs=2)
+    assert killed
+    assert report.exit_code == 3
+    assert report.counts[SortState.SORTED] + report.counts[SortState.FAILED] == 600
+    assert {*of_state(report, SortState.FAILED)} == {
+        "a process that sorted files has ended (signal 9): sort again to see what is done"
+    }
+    assert (await run(tmp_path / "mess", tmp_path / "sorted", method="move")).exit_code == 0
+    assert len(contents(tmp_path / "sorted")) == len(samples)
+
+
+def start(*args: str | Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", "dcm", "sort", *map(str, args)], stderr=subprocess.PIPE)
+
+
+def wait_for_files(root: Path, n: int) -> None:
+    deadline = time.monotonic() + 20
+    while len(list(root.rglob("*.dcm"))) < n:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("way", [signal.SIGKILL, signal.SIGINT])
+def test_a_move_that_is_stopped_loses_nothing(way: signal.Signals, tmp_path: Path) -> None:
+    samples = data.write_tiny(tmp_path / "mess", 4000)
+    before = {sample.sop_instance_uid: sample.path.read_bytes() for sample in samples}
+    report = tmp_path / "report.json"
+    process = start("--method", "move", "-j", "2", "--report", report, tmp_path / "mess", tmp_path / "sorted")
+    wait_for_files(tmp_path / "sorted", 300)
+    process.send_signal(way)
+    _, said = process.communicate(timeout=20)
+    if way is signal.SIGINT:
+        assert process.returncode == 130, said
+        told = json.loads(report.read_text())
+        assert told["adds_up"]
+        assert told["interrupted"]
+        assert told["counts"]["sorted"] == len(list((tmp_path / "sorted").rglob("*.dcm")))
+    else:
+        deadline = time.monotonic() + 10  # its processes finish what they have been given
+        while (
+            sum(1 for _ in (tmp_path / "mess").iterdir()) + sum(1 for _ in (tmp_path / "sorted").rglob("*.dcm")) != 4000
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    after = [*contents(tmp_path / "sorted").items()]
+    assert {Path(name).stem: content for name, content in after}.items() <= before.items()
+    rest = contents(tmp_path / "mess").values()
+    assert {*(content for _, content in after), *rest} == {*before.values()}
+    done = start("--method", "move", tmp_path / "mess", tmp_path / "sorted")
+    done.communicate(timeout=25)
+    assert done.returncode == 0
+    assert {Path(name).stem: c for name, c in contents(tmp_path / "sorted").items()} == before
+
+
+async def test_files_that_change_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_file(tmp_path / "mess" / "a", "1.2.1")
+    store_each = LocalDir.store_each
+
+    def changing(self: LocalDir, instances: Any, method: TransferMethod = TransferMethod.PROXY) -> Any:
+        source.write_bytes(source.read_bytes() + b"more")
+        return store_each(self, instances, method)
+
+    monkeypatch.setattr(LocalDir, "store_each", changing)
+    for method in METHODS:
+        report = await run(tmp_path / "mess", tmp_path / "sorted", method=method)
+        assert states(report)["a"] in ("failed", "truncated")
+        write_file(source, "1.2.1")
+    assert contents(tmp_path / "sorted") == {}
+
+
+# -- the report
+
+
+async def test_the_report_says_where_each_file_went(tmp_path: Path) -> None:
+    source = mess(tmp_path / "mess")
+    report = await run(source, tmp_path / "sorted")
+    assert (
+        report.summary()
+        .splitlines()[0]
+        .endswith("3 sorted, 2 duplicate, 1 conflict, 2 foreign, 1 truncated, 1 unreadable")
+    )
+    await asyncio.to_thread(report.write_json, tmp_path / "report.json")
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert (told["files"], told["adds_up"], told["exit_code"]) == (10, True, 3)
+    assert {Path(file["path"]).name: file["state"] for file in told["each"]} == MESS
+    counted = SortReport(each_file=False)
+    await sort(source, LocalDir(tmp_path / "sorted", out_fmt=TREE), report=counted)
+    assert counted.found == []
+    assert counted.adds_up()
+
+
+async def test_archives_and_files_are_told_apart(tmp_path: Path) -> None:
+    inside = contents(mess(tmp_path / "mess"))
+    zipped(tmp_path / "mess" / "in.zip", inside)
+    assert states(await run(tmp_path / "mess", tmp_path / "sorted"))["in.zip"] == "foreign"
+    tarred(tmp_path / "alone.tgz", inside)
+    report = await run([tmp_path / "alone.tgz", tmp_path / "mess" / "notes.txt"], tmp_path / "other")
+    assert counts(report) == {"sorted": 3, "duplicate": 2, "conflict": 1, "foreign": 3, "truncated": 1}
