@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dcm.store.index._writing import LISTED
+
 __all__ = ["FILES", "IN_ORDER", "IndexedFile"]
 
 
@@ -37,4 +39,4 @@ FILES = (
     "SELECT d.path, f.name, f.sop_uid, h.sop_class_uid, h.transfer_syntax_uid, h.series_uid, f.size, f.mtime_ns, "
     "f.inode, f.copy FROM file f JOIN header h ON h.id = f.header JOIN directory d ON d.id = f.directory WHERE "
 )
-IN_ORDER = " IN (SELECT value FROM json_each(?)) ORDER BY h.patient_id, h.study_uid, h.series_uid, f.sop_uid, f.copy"
+IN_ORDER = f" IN {LISTED} ORDER BY h.patient_id, h.study_uid, h.series_uid, f.sop_uid, f.copy"

@@ -23,17 +23,17 @@ from dcm.query.match import Matcher, is_about_query
 from dcm.store.index._codec import Header
 from dcm.store.index._reading import COMMON_TAGS
 from dcm.store.index._tree import COMPUTED_TAGS, Tree, owner_of
-from dcm.store.index._writing import id_list
+from dcm.store.index._writing import LISTED, id_list
 
 __all__ = ["search"]
 
 _AVAILABLE_TRANSFER_SYNTAX_UID = 0x00083002
 _HELD = QUERY_TAGS | COMPUTED_TAGS | {_AVAILABLE_TRANSFER_SYNTAX_UID}
 _CONDITIONS = (
-    "patient_id IN (SELECT value FROM json_each(?))",
-    "study_uid IN (SELECT value FROM json_each(?))",
-    "series_uid IN (SELECT value FROM json_each(?))",
-    "id IN (SELECT header FROM file WHERE sop_uid IN (SELECT value FROM json_each(?)))",
+    f"patient_id IN {LISTED}",
+    f"study_uid IN {LISTED}",
+    f"series_uid IN {LISTED}",
+    f"id IN (SELECT header FROM file WHERE sop_uid IN {LISTED})",  # noqa: S608 - our own words
 )
 
 

@@ -11,7 +11,7 @@ from dcm.attrs import Attributes, Value
 from dcm.levels import QueryLevel
 from dcm.query._counts import COUNT_TAGS
 from dcm.store.index._codec import Header
-from dcm.store.index._writing import id_list
+from dcm.store.index._writing import LISTED, id_list
 
 __all__ = ["COMPUTED_TAGS", "Tree", "owner_of"]
 
@@ -53,9 +53,9 @@ class Tree:
         self._collected: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
         self._known: dict[tuple[str, QueryLevel], Attributes] = {}
         rows = connection.execute(
-            "SELECT h.id, h.patient_id, h.study_uid, h.series_uid, h.sop_class_uid, h.digest, h.data, "
+            "SELECT h.id, h.patient_id, h.study_uid, h.series_uid, h.sop_class_uid, h.digest, h.data, "  # noqa: S608
             "(SELECT count(*) FROM file f WHERE f.header = h.id AND f.copy = 0) FROM header h "
-            "WHERE h.patient_id IN (SELECT value FROM json_each(?))",
+            f"WHERE h.patient_id IN {LISTED}",
             (id_list(patients),),
         )
         for number, patient, study, series, sop_class, digest, data, size in rows:

@@ -15,7 +15,11 @@ from itertools import groupby
 from dcm.store.index._codec import PackedHeader
 from dcm.store.index._reading import Finding
 
-__all__ = ["Writer", "id_list"]
+__all__ = ["LISTED", "Writer", "id_list"]
+
+# SQLite takes a NUL in JSON for the end of the text: it is written in another way, and so is what stands for it.
+LISTED = "(SELECT replace(replace(value, char(1) || 'b', char(0)), char(1) || 'a', char(1)) FROM json_each(?))"
+"""What is in a list made by `id_list`."""
 
 _PUT = (
     "INSERT OR REPLACE INTO file "
@@ -140,8 +144,7 @@ class Writer:
             self._drop_headers()
         for uids in _portions(self._added - self._left):
             several = self._db.execute(
-                "SELECT sop_uid FROM file WHERE sop_uid IN (SELECT value FROM json_each(?)) "
-                "GROUP BY sop_uid HAVING count(*) > 1",
+                f"SELECT sop_uid FROM file WHERE sop_uid IN {LISTED} GROUP BY sop_uid HAVING count(*) > 1",  # noqa: S608
                 (id_list(uids),),
             )
             self._left.update([uid for (uid,) in several])
@@ -162,8 +165,8 @@ class Writer:
     def _number_copies(self, uids: Collection[str]) -> None:
         """Number the files of each of these instances, in the order of their paths."""
         rows = self._db.execute(
-            "SELECT f.sop_uid, d.path, f.name, f.directory, f.copy FROM file f JOIN directory d ON d.id = f.directory "
-            "WHERE f.sop_uid IN (SELECT value FROM json_each(?)) ORDER BY f.sop_uid, d.path, f.name",
+            "SELECT f.sop_uid, d.path, f.name, f.directory, f.copy FROM file f JOIN directory d ON d.id = f.directory "  # noqa: S608
+            f"WHERE f.sop_uid IN {LISTED} ORDER BY f.sop_uid, d.path, f.name",
             (id_list(uids),),
         ).fetchall()
         changes = [
@@ -177,10 +180,7 @@ class Writer:
     def _settle(self) -> None:
         """Decide where the series belong whose headers have changed, and all studies that they were or are in."""
         series = id_list(self._series)
-        query = (
-            "SELECT series_uid, said_study_uid, study_uid FROM header "
-            "WHERE series_uid IN (SELECT value FROM json_each(?))"
-        )
+        query = f"SELECT series_uid, said_study_uid, study_uid FROM header WHERE series_uid IN {LISTED}"  # noqa: S608
         studies: dict[str, str] = {}
         touched: set[str] = set()
         for uid, said, settled in self._db.execute(query, (series,)):
@@ -192,7 +192,7 @@ class Writer:
         )
         patients: dict[str, str] = {}
         query = (
-            "SELECT study_uid, said_patient_id FROM header WHERE study_uid IN (SELECT value FROM json_each(?)) "
+            f"SELECT study_uid, said_patient_id FROM header WHERE study_uid IN {LISTED} "  # noqa: S608
             "ORDER BY said_patient_id = '', said_patient_id"
         )
         for study, patient in self._db.execute(query, (id_list(touched),)):
@@ -204,8 +204,12 @@ class Writer:
 
 
 def id_list(uids: Iterable[str]) -> str:
-    """UIDs as one parameter, for ``json_each``."""
-    return json.dumps(list(uids))
+    """UIDs as one parameter, for `LISTED`."""
+    return json.dumps([_escaped(uid) for uid in uids])
+
+
+def _escaped(uid: str) -> str:
+    return uid.replace("\1", "\1a").replace("\0", "\1b")
 
 
 def _portions(uids: Iterable[str], size: int = 5000) -> Iterator[list[str]]:

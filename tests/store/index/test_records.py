@@ -244,6 +244,21 @@ def test_patients_without_an_id(tmp_path: Path) -> None:
     assert len(list(index.files(result_of(index, STUDY)))) == 2
 
 
+def test_identifiers_with_control_characters(tmp_path: Path) -> None:
+    """What is in no text on earth, and in a file all the same, must not keep an instance out."""
+    odd = ["AB", "AB\0CD", "AB\0", "AB\1b", "AB\1aCD", "A\0\1"]
+    for number, patient_id in enumerate(odd):
+        write_file(tmp_path / f"{number}.dcm", f"1.{number}", patient_id=patient_id, study_uid=f"5.{number}")
+        write_file(tmp_path / f"uid{number}.dcm", f"2.{number}\0{number}", patient_id="P", study_uid=f"6\0{number}")
+    index = Index.in_memory(tmp_path)
+    index.refresh()
+    for level in (PATIENT, STUDY, QueryLevel.SERIES, QueryLevel.IMAGE):
+        found = result_of(index, level)
+        assert found.n_instances() == 12
+        assert len(list(index.files(found))) == 12
+        assert index.records(level, None, found) == index.records(level)
+
+
 def test_it_does_not_matter_in_what_order_files_come(tmp_path: Path) -> None:
     """However a directory became what it is, the index says the same of it."""
     rng = random.Random(7)
