@@ -175,6 +175,7 @@ def _listed(value: Value) -> list[Any]:
 
 _REPEAT: Final = re.compile(r"[*+]|\{[0-9]*,[0-9]*\}|\{[0-9]+\}")
 _TOKEN: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\((?:\?[^)]*?[:=!>])?|.", re.DOTALL)
+_VERBOSE: Final = re.compile(r"\(\?[aiLmsu]*x[aiLmsux]*(?:-[ims]+)?:")
 _MAX_PATTERN = 500
 _MAX_CHOICES = 8
 # How long a value may be for a pattern with so many repetitions: a search that begins anywhere tries about
@@ -206,6 +207,8 @@ def check_pattern(text: str) -> Callable[[str], bool]:
         pattern = re.compile(text)
     except (re.error, OverflowError, RecursionError) as exc:
         raise UsageError(f"'{shown}' is no regular expression: {exc}") from None
+    if pattern.flags & re.VERBOSE or _VERBOSE.search(text):
+        raise UsageError(f"the pattern '{shown}' has blanks that mean nothing (x): write it without them")
     limit = _MAX_SEARCHED[_count_repeats(text, shown)]
 
     def search(value: str) -> bool:

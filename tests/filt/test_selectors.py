@@ -139,6 +139,8 @@ def test_it_leaves_the_data_set_alone() -> None:
         (("ProcedureCodeSequence", "==", "x"), "cannot be compared: its VR is SQ"),
         (("StudyDescription", "~=", "("), "is no regular expression"),
         (("StudyDescription", "~=", "(a+)+$"), "repeats what repeats or offers a choice"),
+        (("StudyDescription", "~=", "(?x)(a+) +$"), "blanks that mean nothing"),
+        (("StudyDescription", "~=", "(?ix:(a+) +)$"), "blanks that mean nothing"),
         (("StudyDescription", "~=", "(a|ab)*"), "repeats what repeats or offers a choice"),
         (("StudyDescription", "~=", "((a)*)*"), "repeats what repeats"),
         (("StudyDescription", "~=", "(a?){30}"), "repeats what repeats or offers a choice"),
