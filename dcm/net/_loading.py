@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dcm._unchanged import FileMark, unreadable
-from dcm.errors import DataError, DcmError, InvalidDicomError, StoreError
+from dcm.errors import DcmError, InvalidDicomError, StoreError
 from dcm.instance import Instance
 from dcm.net._incoming import SPILL_SIZE
 from dcm.peek import peek_file
@@ -45,7 +45,8 @@ def load_all(sources: Sequence[Source]) -> list[Instance | str]:
     for source in sources:
         try:
             instance = _in_hand(source) if isinstance(source, Instance) else _load(source)
-        except (DataError, StoreError, OSError) as error:
+        except Exception as error:  # noqa: BLE001
+            # Whatever it is, a name that can be no name, say: this one fails, and nobody waits for it in vain.
             loaded.append(_without_name(error, source))
         else:
             loaded.append(instance)

@@ -112,6 +112,16 @@ async def test_a_file_that_is_cut_short_is_not_sent(
     assert line.startswith("3 failed: cannot be read: it is cut short")
 
 
+async def test_a_name_that_no_file_can_have(
+    local: LocalEntity, dcmtk_receiver: DcmtkStorescp, samples: list[data.Sample]
+) -> None:
+    """It fails by itself, and nobody waits for it to be read."""
+    report = TransferReport()
+    await local.upload(dcmtk_receiver.node, ["a\0b.dcm", samples[1].path, "\ud800.dcm"], report)
+    assert (report.counts[Outcome.FAILED], report.counts[Outcome.SENT], report.exit_code) == (2, 1, 3)
+    assert data_sets(dcmtk_receiver.received()) == bytes_of([samples[1]])
+
+
 @pytest.mark.blocking_allowed("the test itself changes the files")
 async def test_instances_whose_files_are_gone(
     local: LocalEntity, dcmtk_receiver: DcmtkStorescp, samples: list[data.Sample], tmp_path: Path
