@@ -1,0 +1,224 @@
+"""Archives and DICOMDIRs: what is in them, and what hostile ones may not do."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import struct
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+
+from dcm.sort import SortState, _archives
+from tests.sort.messes import MESS, TREE, contents, counts, mess, of_state, states, tarred, zipped
+from tests.sort.test_sort import run
+from tests.store.instances import write_file
+
+PACKED = ("a.zip", "a.tar", "a.tar.gz", "a.tgz", "a.tar.bz2", "a.tar.xz")
+INSIDE = {**MESS, "a": "sorted"}
+del INSIDE["nowhere"]
+
+
+def packed(path: Path, members: dict[str, bytes]) -> Path:
+    return (zipped if path.suffix == ".zip" else tarred)(path, members)
+
+
+# -- archives
+
+
+@pytest.mark.parametrize("name", PACKED)
+async def test_the_members_are_sorted_byte_for_byte(name: str, tmp_path: Path) -> None:
+    inside = contents(mess(tmp_path / "mess"))
+    archive = packed(tmp_path / name, inside)
+    thought = await run(archive, tmp_path / "sorted", dry_run=True)
+    assert not (tmp_path / "sorted").exists()
+    report = await run(archive, tmp_path / "sorted")
+    assert thought.found == report.found
+    assert states(report) == INSIDE
+    here = contents(tmp_path / "sorted")
+    assert len(here) == 4
+    assert here["Vamp001/1.2.3.dcm"] == inside["c.dcm"]
+    assert set(here.values()) <= set(inside.values())
+    assert {file.path.partition("!/")[0] for file in report.found} == {str(archive)}
+    assert counts(await run(archive, tmp_path / "sorted"))["duplicate"] == 5
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+async def test_names_of_members_lead_nowhere(name: str, tmp_path: Path) -> None:
+    one = write_file(tmp_path / "one").read_bytes()
+    wild = ("../../escape.dcm", "/tmp/dcm-escape.dcm", "..\\..\\escape.dcm", "C:\\escape.dcm", "a\x1b[2J.dcm")
+    inside = {wild[n]: one.replace(b"1.2.3.4\0", b"1.2.3.%d\0" % n) for n in range(5)}
+    archive = packed(tmp_path / "in" / name if (tmp_path / "in").mkdir() else tmp_path / "in" / name, inside)
+    report = await run(archive, tmp_path / "out" / "sorted")
+    assert counts(report) == {"sorted": 5}
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
+        *("one", f"in/{name}"),
+        *(f"out/sorted/Vamp001/1.2.3.{n}.dcm" for n in range(5)),
+    }
+    assert not Path("/tmp/dcm-escape.dcm").exists()
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+async def test_archives_in_archives_are_counted(name: str, tmp_path: Path) -> None:
+    inner = zipped(tmp_path / "inner.zip", {"x": write_file(tmp_path / "one").read_bytes()}).read_bytes()
+    inner_tar = tarred(tmp_path / "inner.tar", {"x": b"hello"}).read_bytes()
+    archive = packed(tmp_path / name, {"inner.zip": inner, "inner.tar": inner_tar, "inner.tgz": gzip.compress(b"x")})
+    report = await run(archive, tmp_path / "sorted")
+    assert of_state(report, SortState.FOREIGN) == ["an archive in an archive: not opened"] * 3
+
+
+async def test_a_large_member_that_is_not_dicom_is_not_unpacked_to_its_end(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "a.zip", {"film.mp4": bytes(range(256)) * (1 << 14)})
+    assert of_state(await run(archive, tmp_path / "sorted"), SortState.FOREIGN) == ["not a DICOM file"]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+async def test_bombs_go_off_in_nobodys_face(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_archives, "_FREE", 1 << 20)
+    one = write_file(tmp_path / "one").read_bytes()
+    archive = packed(tmp_path / name, {"one": one, "bomb": one + bytes(32 << 20), "after": one})
+    report = await run(archive, tmp_path / "sorted")
+    assert report.counts[SortState.SORTED] == 1
+    assert of_state(report, SortState.UNREADABLE) == [
+        "not read to its end: it unpacks to more than 200 times the size of its archive"
+    ]
+    assert report.exit_code == 3
+
+
+async def test_a_tar_header_that_fills_the_memory_is_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, 200 << 20
+    archive = tmp_path / "a.tar.gz"
+    with gzip.open(archive, "wb") as stream:
+        stream.write(header.tobuf())
+        for _ in range(200):
+            stream.write(bytes(1 << 20))
+    report = await run(archive, tmp_path / "sorted")
+    # Whether it is taken for an archive at all is the matter of Python's version.
+    assert report.counts[SortState.SORTED] == 0
+    assert report.n_files == 1
+
+
+async def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_archives, "_MAX_MEMBERS", 3)
+    inside = {str(n): b"x" for n in range(5)}
+    for archive in (zipped(tmp_path / "a.zip", inside), tarred(tmp_path / "a.tar", inside)):
+        report = await run(archive, tmp_path / "sorted")
+        assert "more than 3 members" in of_state(report, SortState.UNREADABLE)[0]
+
+
+async def test_a_directory_of_a_zip_archive_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_archives, "_MAX_DIRECTORY", 100)
+    archive = zipped(tmp_path / "a.zip", {str(n): b"x" for n in range(5)})
+    assert of_state(await run(archive, tmp_path / "sorted"), SortState.UNREADABLE) == [
+        "not read: its directory is too large"
+    ]
+
+
+async def test_damaged_and_encrypted_members(tmp_path: Path) -> None:
+    one = write_file(tmp_path / "one", pixels=bytes(range(256)) * 64).read_bytes()
+    whole = bytearray(zipped(tmp_path / "a.zip", {"bad": one, "locked": one, "odd": one, "good": one}).read_bytes())
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        bad, locked, odd, _ = archive.infolist()
+    for n in range(40):
+        whole[bad.header_offset + 33 + n] ^= 0xFF
+    directory = whole.index(b"PK\x01\x02")
+    entries = [directory]
+    for _ in range(3):
+        entries.append(whole.index(b"PK\x01\x02", entries[-1] + 4))
+    whole[entries[1] + 8] |= 1  # general purpose flags: encrypted
+    whole[entries[2] + 10 : entries[2] + 12] = struct.pack("<H", 97)  # a method that nobody has
+    (tmp_path / "b.zip").write_bytes(whole)
+    report = await run(tmp_path / "b.zip", tmp_path / "sorted")
+    assert states(report) == {"bad": "unreadable", "locked": "unreadable", "odd": "unreadable", "good": "sorted"}
+    assert of_state(report, SortState.UNREADABLE) == ["damaged", "encrypted", "packed in a way that is not known"]
+
+
+@pytest.mark.parametrize("name", PACKED)
+async def test_an_archive_that_is_cut_short_says_so(name: str, tmp_path: Path) -> None:
+    inside = {
+        str(n): write_file(tmp_path / "x", f"1.2.{n}", pixels=zlib.compress(bytes([n])) * 99).read_bytes()
+        for n in range(9)
+    }
+    whole = packed(tmp_path / name, inside).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) * 2 // 3 // 512 * 512])
+    report = await run(tmp_path / name, tmp_path / "sorted")
+    assert report.counts[SortState.SORTED] < 9
+    # Without its directory a zip archive is none.
+    assert report.exit_code == (0 if name == "a.zip" else 3)
+
+
+async def test_links_and_devices_in_archives_are_no_files(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
+            info = tarfile.TarInfo("x")
+            info.type, info.linkname = kind, "/etc/passwd"
+            archive.addfile(info)
+    assert of_state(await run(tmp_path / "a.tar", tmp_path / "s"), SortState.FOREIGN) == ["not a regular file"] * 4
+
+
+# -- DICOMDIRs
+
+
+@pytest.fixture
+def disc(tmp_path: Path) -> Path:
+    """A disc with a DICOMDIR, as pydicom has one."""
+    found = get_testdata_file("dicomdirtests/DICOMDIR")
+    assert isinstance(found, str)
+    return Path(shutil.copytree(Path(found).parent, tmp_path / "disc"))
+
+
+async def test_a_dicomdir_stands_for_the_files_that_it_names(disc: Path, tmp_path: Path) -> None:
+    write_file(disc / "not named")
+    named = {
+        "/".join(record.ReferencedFileID)
+        for record in dcmread(disc / "DICOMDIR").DirectoryRecordSequence
+        if "ReferencedFileID" in record
+    }
+    report = await run(disc / "DICOMDIR", tmp_path / "sorted")
+    assert {file.path for file in report.found} == {str(disc / name) for name in named}
+    assert counts(report) == {"sorted": len(named)}
+    assert counts(await run(disc, tmp_path / "all"))["foreign"] >= 1  # the DICOMDIR itself
+
+
+@pytest.mark.parametrize("shown", [str.lower, lambda name: f"{name};1", lambda name: f"{name.lower()}.;1"])
+async def test_names_as_systems_show_those_of_a_cd(shown: object, disc: Path, tmp_path: Path) -> None:
+    assert callable(shown)
+    for path in sorted(disc.rglob("*"), reverse=True):
+        if path.name != "DICOMDIR":
+            path.rename(path.with_name(shown(path.name) if path.is_file() else path.name.lower()))
+    report = await run(disc / "DICOMDIR", tmp_path / "sorted")
+    assert set(counts(report)) == {"sorted"}
+
+
+async def test_references_never_lead_out_of_the_disc(disc: Path, tmp_path: Path) -> None:
+    write_file(tmp_path / "SECRET")
+    (disc / "LINK").symlink_to(tmp_path)
+    ds = dcmread(disc / "DICOMDIR")
+    records = [record for record in ds.DirectoryRecordSequence if "ReferencedFileID" in record]
+    wild = [["..", "SECRET"], [str(tmp_path), "SECRET"], ["LINK", "SECRET"], ["NONE"], [".", "..", "SECRET"], "/SECRET"]
+    for record, reference in zip(records, wild, strict=False):
+        record["ReferencedFileID"].value = reference
+    ds.save_as(disc / "DICOMDIR")
+    report = await run(disc / "DICOMDIR", tmp_path / "sorted")
+    assert report.counts[SortState.UNREADABLE] == len(wild)
+    assert "Vamp001" not in {path.name for path in (tmp_path / "sorted").iterdir()}
+    reasons = set(of_state(report, SortState.UNREADABLE))
+    assert reasons == {
+        "the DICOMDIR names a file outside of its directory",
+        "the DICOMDIR names it, and a symbolic link is in the way",
+        "the DICOMDIR names it, and it is not there",
+    }
+
+
+async def test_a_dicomdir_that_cannot_be_read(disc: Path, tmp_path: Path) -> None:
+    whole = (disc / "DICOMDIR").read_bytes()
+    (disc / "DICOMDIR").write_bytes(whole[: len(whole) // 2])
+    report = await run(disc / "DICOMDIR", tmp_path / "sorted", TREE)
+    assert report.exit_code == 3
