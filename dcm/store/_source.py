@@ -78,7 +78,8 @@ class LocalChunk:
 class DirSource:
     """The half of `dcm.store.local_dir.LocalDir` that gives.
 
-    Its index is brought up to date once, when something is first asked of it; see `refresh`. What blocks is in threads.
+    Its index is brought up to date once, when something is first asked of it; see `refresh` and `renew`. What blocks is
+    in threads.
     """
 
     path: Path
@@ -97,6 +98,10 @@ class DirSource:
     def _name(self) -> str:
         """The directory as one gives it on a command line, from wherever that is."""
         return str(self.path.absolute())
+
+    def renew(self) -> None:
+        """Have the index brought up to date again when something is asked the next time."""
+        self._fresh = False
 
     def close(self) -> None:
         """Let go of the index; the next use opens it again, and brings it up to date."""

@@ -156,6 +156,9 @@ class DataBucket(DataSink, Protocol[ChunkT_co]):
 class DataRepo(DataBucket[ChunkT_co], Protocol[ChunkT_co]):
     """A bucket that can be queried, and asked for what a :class:`~dcm.query.QueryResult` names."""
 
+    def renew(self) -> None:
+        """Rely no more on what was found out earlier: what is asked from now on is about what is there then."""
+
     async def query(
         self,
         level: QueryLevel | None = None,

@@ -159,6 +159,9 @@ class MemoryStore:
     def check_source(self) -> None:
         """It can always be read."""
 
+    def renew(self) -> None:
+        """It is what is in it."""
+
     async def gen_chunks(self) -> AsyncGenerator[MemoryChunk, None]:
         """Name everything that it holds, chunk by chunk."""
         uids = [*self._held]

@@ -111,6 +111,9 @@ class NetRepo:
     def check_source(self) -> None:
         """Nothing to be found out without asking it."""
 
+    def renew(self) -> None:
+        """It is asked anew each time."""
+
     def why_not(self, method: TransferMethod, source: DataSink) -> str:
         """Say why instances of a source cannot get here in some way; another node can send them itself."""
         if method is TransferMethod.PROXY:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dcm.filt import Filter
     from dcm.instance import Instance
     from dcm.report import TransferReport
-    from dcm.sync._plan import Wanted
+    from dcm.sync._plan import Nodes
     from dcm.sync._targets import Target, Validator
 
 __all__ = ["Delivery"]
@@ -30,8 +30,8 @@ class Delivery:
     Parameters
     ----------
     targets : sequence of Target
-    partial : mapping of Target to Wanted
-        Those that do not miss all of what comes, and what they do miss.
+    trusted : mapping of Target to Nodes
+        What some of them need not be given although it comes: equal counts say that they have it.
     validators : sequence of callable
     bridge : Bridge
     report : TransferReport
@@ -40,13 +40,13 @@ class Delivery:
     def __init__(
         self,
         targets: Sequence[Target],
-        partial: dict[Target, Wanted],
+        trusted: dict[Target, Nodes],
         validators: Sequence[Validator],
         bridge: Bridge,
         report: TransferReport,
     ) -> None:
         self._targets = targets
-        self._partial = partial
+        self._trusted = trusted
         self._validators = validators
         self._bridge = bridge
         self._report = report
@@ -86,8 +86,9 @@ class Delivery:
         uid = instance.sop_instance_uid
         if target.settled(uid):
             return True
-        wanted = self._partial.get(target)
-        if wanted is None or wanted.has([*map(instance.header.text, _ABOVE), uid]):
+        # What nobody has looked at, because it is new in the source, say, is not there: only what is known to be is.
+        trusted = self._trusted.get(target)
+        if trusted is None or not trusted.has([*map(instance.header.text, _ABOVE), uid]):
             return False
         self._report.record(uid, Outcome.PRESENT, dest=target.name)
         return True

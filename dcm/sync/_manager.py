@@ -7,10 +7,10 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dcm._bridge import Bridge
-from dcm.errors import AssociationAbortedError, ConnectionFailedError, NetworkError, PeerTimeoutError
+from dcm.errors import AssociationAbortedError, ConnectionFailedError, NetworkError, PeerTimeoutError, StoreError
 from dcm.levels import QueryLevel
 from dcm.query import QueryResult
 from dcm.report import Outcome, QueryReport, TransferReport
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from dcm.attrs import Attributes
     from dcm.route import StaticRoute
-    from dcm.store.base import DataBucket, DataChunk, DataSink
+    from dcm.store.base import DataBucket, DataChunk, DataRepo, DataSink
 
 __all__ = ["SyncManager", "Transfer", "Validator"]
 
@@ -98,6 +98,9 @@ class SyncManager:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._bridge)
             self._targets = await self._bridge.run(self._find_targets)
+            for store in (self.src, *(target.sink for target in self._targets)):
+                if store.features.queryable:
+                    cast("DataRepo[Any]", store).renew()
             self._search = Search(self.src, self._targets, self.report, self.trust_level, self.force_all)
             if not self.report.dry_run:
                 for target in self._targets:
@@ -197,8 +200,8 @@ class SyncManager:
             await self._search.repo.remote_copy(transfer.query_res, targets[0].sink, self.report, dest=names[0])
             return
         # An instance that contradicts what was said of it may be anything: then nobody is left out.
-        partial = {} if self.keep_errors else {target: verdict.wanted for target, verdict in transfer.partial}
-        deliver = Delivery(targets, partial, self.validators, self._bridge, self.report)
+        trusted = {} if self.keep_errors else {target: verdict.trusted for target, verdict in transfer.partial}
+        deliver = Delivery(targets, trusted, self.validators, self._bridge, self.report)
         if transfer.chunk is not None:
             await self._exec_chunk(transfer.chunk, deliver, names)
             return
@@ -231,7 +234,7 @@ class SyncManager:
     ) -> TransferReport:
         """Find out what destinations miss, and bring it there; the arguments are those of `gen_transfers`.
 
-        A source that cannot be reached, or breaks off for good, is told in the report.
+        A source that cannot be reached or read, or breaks off for good, is told in the report.
 
         Returns
         -------
@@ -246,7 +249,7 @@ class SyncManager:
                 else:
                     for transfer in [transfer async for transfer in transfers]:
                         await self._attempt(transfer)
-        except NetworkError as error:
+        except (NetworkError, StoreError) as error:
             self.give_up(error)
         return self.report
 
@@ -263,7 +266,7 @@ class SyncManager:
             async with contextlib.aclosing(transfers):
                 async for transfer in transfers:
                     await self._preview(transfer)
-        except NetworkError as error:
+        except (NetworkError, StoreError) as error:
             self.give_up(error)
         return self.report
 
@@ -279,13 +282,16 @@ class SyncManager:
             queried = QueryReport()
             images = await self._search.repo.query(QueryLevel.IMAGE, None, images, queried)
             self._search.take_over(queried)
-        partial = {target: verdict.wanted for target, verdict in transfer.partial}
+        verdicts = dict(transfer.partial)
         for path in images.level_paths(QueryLevel.IMAGE):
             for target in transfer.targets:
-                if target not in partial or partial[target].has(path.uids):
-                    self.report.expect([path.uids[-1]], path.uids[-2], target.name)
+                *_, series_uid, uid = path.uids
+                if (verdict := verdicts.get(target)) is not None and verdict.trusted.has(path.uids):
+                    self.report.record(uid, Outcome.PRESENT, dest=target.name, series_uid=series_uid)
+                elif verdict is not None and verdict.kept_back.has(path.uids):
+                    self.report.record(uid, Outcome.FILTERED, dest=target.name, series_uid=series_uid)
                 else:
-                    self.report.record(path.uids[-1], Outcome.PRESENT, dest=target.name, series_uid=path.uids[-2])
+                    self.report.expect([uid], series_uid, target.name)
 
     async def _overlapped(self, transfers: AsyncGenerator[Transfer, None]) -> None:
         """Carry out each transfer while the next one is looked for."""
@@ -303,10 +309,14 @@ class SyncManager:
         try:
             await self.exec_transfer(transfer)
         except NetworkError as error:
-            self._n_failed += 1
-            lost = all(target.error is not None for target in transfer.targets)
-            if lost or isinstance(error, ConnectionFailedError) or self._n_failed == _MOST_FAILURES:
-                raise
+            if all(target.error is not None for target in transfer.targets):
+                # It is their fault; the others may still miss something.
+                if all(target.error is not None for target in self._targets):
+                    raise
+            else:
+                self._n_failed += 1
+                if isinstance(error, ConnectionFailedError) or self._n_failed == _MOST_FAILURES:
+                    raise
             self.give_up(error)
         else:
             self._n_failed = 0
@@ -316,12 +326,13 @@ class SyncManager:
         allowed = [self.src.features.at_once, *(target.sink.features.at_once for target in self._targets)]
         return all(n == 0 or n >= _ENOUGH_TO_LOOK_AHEAD for n in allowed)
 
-    def give_up(self, error: NetworkError) -> None:
+    def give_up(self, error: NetworkError | StoreError) -> None:
         """Say why what is still expected will not come."""
-        self.report.error("", str(error))
+        refused = isinstance(error, NetworkError)
+        self.report.error("", str(error), refused=refused)
         for target in self._targets:
             for uid in self.report.pending(target.name):
-                self.report.record(uid, Outcome.FAILED, dest=target.name, reason=error.message, refused=True)
+                self.report.record(uid, Outcome.FAILED, dest=target.name, reason=error.message, refused=refused)
 
 
 async def _next(transfers: AsyncGenerator[Transfer, None]) -> Transfer | None:

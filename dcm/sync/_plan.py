@@ -18,7 +18,7 @@ from dcm.query import DataNode, QueryResult
 if TYPE_CHECKING:
     from dcm.attrs import Attributes
 
-__all__ = ["Ask", "Dest", "Plan", "PlannedTransfer", "Wanted", "planning"]
+__all__ = ["Ask", "Dest", "Nodes", "Plan", "PlannedTransfer", "planning"]
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,18 @@ class Ask(NamedTuple):
     within: QueryResult
 
 
-class Wanted:
-    """What a destination misses: whole nodes, each at the coarsest level where all of it is missing."""
+@dataclass
+class Nodes:
+    """Whole nodes of what a source has, at any level."""
 
-    def __init__(self) -> None:
-        self._nodes: dict[QueryLevel, set[str]] = {}
+    _nodes: dict[QueryLevel, set[str]] = field(default_factory=dict)
 
     def add(self, level: QueryLevel, uid: str) -> None:
-        """Want all of a node."""
+        """Take all of a node in."""
         self._nodes.setdefault(level, set()).add(uid)
 
     def has(self, uids: Sequence[str]) -> bool:
-        """Whether a node, given by the UIDs on the way from its patient down to it, is wanted."""
+        """Whether a node, given by the UIDs on the way from its patient down to it, is one of them or in one."""
         return any(level < len(uids) and uids[level] in nodes for level, nodes in self._nodes.items())
 
 
@@ -91,22 +91,31 @@ class Verdict:
 
     Attributes
     ----------
-    wanted : Wanted
-        What it misses.
+    wanted : Nodes
+        What it misses, each at the coarsest level where all of it is missing.
     present : list of (str, str)
         SOP instance and series UIDs of what it has.
+    names : dict of str to str
+        What these are called there, where a filter may give them other UIDs.
+    trusted : Nodes
+        What it has, as equal counts say.
     n_trusted : int
-        How many instances more it has, as equal counts say, beyond what is fetched for others anyway.
+        How many instances are in that, beyond what is fetched for others anyway.
     rejected : list of (str, str)
         SOP instance and series UIDs of what the filter keeps from it.
+    kept_back : Nodes
+        What the filter keeps from it as a whole.
     n_rejected : int
-        How many more the filter keeps from it, as counts say.
+        How many instances are in that, as counts say, beyond what is fetched for others anyway.
     """
 
-    wanted: Wanted = field(default_factory=Wanted)
+    wanted: Nodes = field(default_factory=Nodes)
     present: list[tuple[str, str]] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    trusted: Nodes = field(default_factory=Nodes)
     n_trusted: int = 0
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    kept_back: Nodes = field(default_factory=Nodes)
     n_rejected: int = 0
 
 
@@ -222,6 +231,7 @@ class _Compared:
         self.verdict = Verdict()
         self.wanted: list[tuple[QueryLevel, str]] = []
         self.trusted: list[tuple[Sequence[str], int]] = []
+        self.rejected: list[tuple[Sequence[str], int]] = []
         # Nodes of the last level looked at of which nothing is known yet, and what they are called at the destination.
         self.undecided: dict[str, Attributes] = {}
 
@@ -269,7 +279,10 @@ class _Compared:
                 self._want(layer, uid)
             elif level is QueryLevel.IMAGE:
                 self.verdict.present.append((uid, layer.paths[uid][-2]))
+                if self.dest.image is not None:
+                    self.verdict.names[uid] = name
             elif trust_level <= level and answer is not None and self._same_count(layer, uid, answer, name):
+                self.verdict.trusted.add(level, uid)
                 self.trusted.append((layer.paths[uid], layer.n_instances(uid) or 0))
             else:
                 undecided[uid] = image
@@ -295,7 +308,8 @@ class _Compared:
             if layer.level is QueryLevel.IMAGE:
                 self.verdict.rejected.append((uid, layer.paths[uid][-2]))
             else:
-                self.verdict.n_rejected += layer.n_instances(uid) or 0
+                self.verdict.kept_back.add(layer.level, uid)
+                self.rejected.append((layer.paths[uid], layer.n_instances(uid) or 0))
         return image
 
     def _want(self, layer: _Layer, uid: str) -> None:
@@ -315,9 +329,9 @@ def _transfers(layers: Sequence[_Layer], group: Sequence[_Compared]) -> Iterator
                 if not whole:
                     partial.setdefault(node, set()).add(one.number)
     for one in group:
-        for uids, n_instances in one.trusted:
-            if one.number not in cover.get(_covering(cover, uids)[0], ()):
-                one.verdict.n_trusted += n_instances
+        # What comes all the same, because others want it, is counted one by one when it does.
+        one.verdict.n_trusted = sum(n for uids, n in one.trusted if one.number not in _wanting(cover, uids))
+        one.verdict.n_rejected = sum(n for uids, n in one.rejected if one.number not in _wanting(cover, uids))
     for layer in layers:
         together: dict[tuple[frozenset[int], frozenset[int]], list[str]] = {}
         for node, dests in cover.items():
@@ -326,6 +340,11 @@ def _transfers(layers: Sequence[_Layer], group: Sequence[_Compared]) -> Iterator
                 together.setdefault(key, []).append(node[1])
         for (wanting, some), uids in together.items():
             yield PlannedTransfer(layer.part(uids), tuple(sorted(wanting)), some)
+
+
+def _wanting(cover: dict[tuple[QueryLevel, str], set[int]], uids: Sequence[str]) -> set[int]:
+    """Who is handed a node, or more than that."""
+    return cover.get(_covering(cover, uids)[0], set())
 
 
 def _covering(

@@ -173,9 +173,11 @@ class Search:
         """Record what needs no transfer."""
         n_instances = 0
         for target, verdict in zip(self._targets, plan.verdicts, strict=True):
-            for outcome, uids in ((Outcome.PRESENT, verdict.present), (Outcome.FILTERED, verdict.rejected)):
-                for uid, series_uid in uids:
-                    self._report.record(uid, outcome, dest=target.name, series_uid=series_uid)
+            for uid, series_uid in verdict.present:
+                if target.claim(verdict.names.get(uid, uid), uid):
+                    self._report.record(uid, Outcome.PRESENT, dest=target.name, series_uid=series_uid)
+            for uid, series_uid in verdict.rejected:
+                self._report.record(uid, Outcome.FILTERED, dest=target.name, series_uid=series_uid)
             self._report.count(Outcome.PRESENT, verdict.n_trusted, target.name)
             self._report.count(Outcome.FILTERED, verdict.n_rejected, target.name)
         for transfer in plan.transfers:

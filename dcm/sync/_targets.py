@@ -25,6 +25,8 @@ __all__ = ["Target", "Validator", "lost_error", "targets_of"]
 
 log = logging.getLogger(__name__)
 
+_SOP_INSTANCE_UID = 0x00080018
+
 #: Says why an instance must not be copied, '' where nothing speaks against it.
 Validator: TypeAlias = "Callable[[Instance], str]"
 
@@ -61,6 +63,9 @@ class Target:
         self.comparable = sink.features.queryable and method is not TransferMethod.MOVE
         self._report = report
         self._renamed = _Renamed(report) if filt is not None else None
+        # Whether the filter may give two instances one UID, and who has which.
+        self._merges = filt is not None and _SOP_INSTANCE_UID in filt.write_elems - filt.invertible_elems
+        self._claimed: dict[str, str] = {}
         self._queue: InstanceQueue | None = None
 
     @property
@@ -115,17 +120,36 @@ class Target:
         original : Instance, optional
             What the filter has made it from: the report knows it by that.
         """
-        if original is not None and self._renamed is not None:
-            self._renamed.originals[instance.sop_instance_uid] = original.sop_instance_uid
+        if original is None or self._renamed is None:
+            return await self._place(instance, instance.sop_instance_uid)
+        if not self.claim(instance.sop_instance_uid, original.sop_instance_uid):
+            return False
+        # It is not forgotten where we are cancelled: what is in a thread's hands is reported later.
+        self._renamed.begin(instance.sop_instance_uid, original.sop_instance_uid)
+        placed = await self._place(instance, original.sop_instance_uid)
+        self._renamed.end(instance.sop_instance_uid)
+        return placed
+
+    async def _place(self, instance: Instance, uid: str) -> bool:
         if self._queue is not None and self.error is None:
             try:
                 return await self._queue.place(instance)
             except NetworkError as error:
                 self.error = error
-        uid = (original or instance).sop_instance_uid
         reason = self.error.message if self.error is not None else ""
         refused = isinstance(self.error, NetworkError)
         self._report.record(uid, Outcome.FAILED, dest=self.name, reason=reason, refused=refused)
+        return False
+
+    def claim(self, uid: str, original: str) -> bool:
+        """Take a UID for what the filter has made of an instance; False where it is another's, which is recorded.
+
+        Only one of the two could be there, and nobody would miss the other one.
+        """
+        if not self._merges or self._claimed.setdefault(uid, original) == original:
+            return True
+        reason = "the filter gives it the UID of another instance"
+        self._report.record(original, Outcome.FAILED, dest=self.name, reason=reason)
         return False
 
     def settled(self, uid: str) -> bool:
@@ -145,11 +169,25 @@ class _Renamed(TransferReport):
 
     def __init__(self, report: TransferReport) -> None:
         super().__init__(report.progress)
-        self.originals: dict[str, str] = {}
+        self._originals: dict[str, tuple[str, int]] = {}
         self._to = report
 
+    def begin(self, uid: str, original: str) -> None:
+        """Say what an instance is known by that is on its way."""
+        n_before = self._originals[uid][1] if uid in self._originals else 0
+        self._originals[uid] = original, n_before + 1
+
+    def end(self, uid: str) -> None:
+        """It has arrived, or failed."""
+        original, n = self._originals.pop(uid)
+        if n > 1:  # another copy of the same
+            self._originals[uid] = original, n - 1
+
+    def _original(self, uid: str) -> str:
+        return self._originals.get(uid, (uid, 0))[0]
+
     def expect(self, uids: Iterable[str], series_uid: str = "", dest: str = "") -> None:
-        self._to.expect([self.originals.get(uid, uid) for uid in uids], "", dest)
+        self._to.expect([self._original(uid) for uid in uids], "", dest)
 
     def record(
         self,
@@ -165,7 +203,7 @@ class _Renamed(TransferReport):
         path: str | os.PathLike[str] | None = None,
     ) -> Outcome:
         return self._to.record(
-            self.originals.pop(uid, uid),
+            self._original(uid),
             outcome,
             dest=dest,
             n_bytes=n_bytes,
@@ -179,7 +217,7 @@ class _Renamed(TransferReport):
         self._to.arriving(n_bytes)
 
     def anomaly(self, kind: str, uid: str, message: str, status: int | None = None) -> None:
-        self._to.anomaly(kind, self.originals.get(uid, uid), message, status)
+        self._to.anomaly(kind, self._original(uid), message, status)
 
     def error(self, subject: str, message: str, status: int | None = None, *, refused: bool = True) -> None:
         self._to.error(subject, message, status, refused=refused)

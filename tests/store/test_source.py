@@ -22,6 +22,7 @@ from dcm.report import Outcome, QueryReport, TransferReport
 from dcm.store import TransferMethod
 from dcm.store.local_dir import LocalDir
 from dcm.store.memory import MemoryStore
+from dcm.sync import sync
 from tests import data
 from tests.data import Sample
 from tests.net.support import result_of
@@ -510,3 +511,18 @@ async def test_an_index_that_cannot_be_written_loses_no_instance(
             await queue.put(make("1.2"))
     assert report.counts[Outcome.SENT] == 2
     assert caplog.text.count("disk full") == 1
+
+
+async def test_each_sync_looks_anew(root: Path, source: LocalDir, tmp_path: Path) -> None:
+    """Whoever keeps the objects for days must not hear of what was there on the first of them."""
+    (tmp_path / "dest").mkdir()
+    dest = LocalDir(tmp_path / "dest", out_fmt="{SOPInstanceUID}")
+    write_file(root / "a", "1.1")
+    await sync(source, dest)
+    (tmp_path / "dest/1.1.dcm").unlink()
+    write_file(root / "b", "1.2")
+    report = await sync(source, dest)
+    assert set(report.uids(Outcome.SENT)) == {"1.1", "1.2"}
+    assert (await sync(source, dest, dry_run=True)).planned() == (0, 0)
+    (tmp_path / "dest/1.1.dcm").unlink()
+    assert (await sync(source, dest, dry_run=True)).pending() == ["1.1"]

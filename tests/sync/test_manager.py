@@ -18,7 +18,7 @@ from dcm.errors import (
     StoreError,
     UsageError,
 )
-from dcm.filt import Filter, make_reject_filter, parse_selector
+from dcm.filt import Filter, make_edit_filter, make_reject_filter, parse_selector
 from dcm.instance import Instance
 from dcm.levels import QueryLevel
 from dcm.query import QueryResult
@@ -365,3 +365,75 @@ async def test_a_chunk_says_what_it_is() -> None:
     store = MemoryStore(study(1))
     chunks = [chunk async for chunk in store.gen_chunks()]
     assert [type(chunk) for chunk in chunks] == [MemoryChunk]
+
+
+async def test_a_lost_destination_does_not_end_the_others() -> None:
+    """What only the lost one misses comes first; what the other one misses later gets there."""
+    source = Watched([one for n in range(1, 121) for one in study(n, 1)])
+    good = Watched([one for n in range(1, 51) for one in study(n, 1)], name="good")
+    lost = Watched(name="lost")
+    lost.query_error = ConnectionFailedError("lost refused the connection", peer="lost")
+    report = TransferReport()
+    await sync(source, [good, lost], report=report)
+    assert uids(good) == uids(source)
+    assert (report.exit_code, report.adds_up()) == (3, True)
+
+
+class Growing(Watched):
+    """Something arrives while a study is fetched."""
+
+    async def fetch(self, *args: Any, **kwargs: Any) -> None:
+        self.store(make("1.2.1.9.7", study_uid="1.2.1", patient_id="P1"))
+        await super().fetch(*args, **kwargs)
+
+
+async def test_what_has_just_arrived_is_not_taken_for_present() -> None:
+    source = Growing(study(1))
+    empty, partly = MemoryStore(name="empty"), MemoryStore(study(1)[:1], name="partly")
+    report = TransferReport()
+    await sync(source, [empty, partly], report=report)
+    assert report.uids(Outcome.PRESENT, "partly") == ["1.2.1.9.1"]
+    assert uids(empty) == uids(partly) == uids(source)
+
+
+async def test_trusted_counts_of_what_others_get() -> None:
+    same_count = [make(f"1.2.1.9.{i}", study_uid="1.2.1", patient_id="P1") for i in (7, 8, 9)]
+    partly, empty = MemoryStore([*same_count, *study(2)[:1]], name="partly"), MemoryStore(name="empty")
+    report = TransferReport()
+    await sync(MemoryStore([*study(1), *study(2)]), [empty, partly], trust_level=QueryLevel.STUDY, report=report)
+    assert report.n_in_state(Outcome.PRESENT, "partly") == 4
+    assert uids(partly) == uids(same_count) | uids(study(2))
+    assert (report.adds_up(), report.exit_code) == (True, 0)
+
+
+async def test_a_filter_that_gives_two_instances_one_uid() -> None:
+    """One gets there; that the other does not is said, each time."""
+    dest = MemoryStore(name="there")
+    route = StaticRoute((dest,), make_edit_filter({"SOPInstanceUID": "1.9.9"}))
+    for outcome in (Outcome.SENT, Outcome.PRESENT):
+        report = TransferReport()
+        await sync(MemoryStore(study(1)), route, report=report)
+        assert len(dest) == 1
+        assert set(report.uids(outcome)) | set(report.uids(Outcome.FAILED)) == uids(study(1))
+        assert (report.counts[outcome], report.counts[Outcome.FAILED], report.exit_code) == (1, 2, 3)
+        assert report.adds_up()
+
+
+async def test_copies_of_one_instance_behind_a_filter_are_one() -> None:
+    source, dest = MemoryStore(study(1)), MemoryStore(name="there")
+    source.store(make("1.2.1.9.1", study_uid="1.2.1", patient_id="P1", description="other bytes"))
+    report = TransferReport()
+    route = StaticRoute((dest,), make_edit_filter({"PatientID": "ANON"}))
+    await sync(source, route, keep_errors=True, report=report)
+    assert report.n_instances == 3
+    assert report.uids(Outcome.CONFLICT) == ["1.2.1.9.1"]
+
+
+async def test_a_source_whose_disk_is_gone_does_not_keep_the_others() -> None:
+    broken, good, dest = Watched(study(1), name="broken"), Watched(study(2), name="good"), MemoryStore()
+    broken.query_error = StoreError("the disk is gone")
+    report = TransferReport()
+    await sync([broken, good], dest, report=report)
+    assert uids(dest) == uids(study(2))
+    assert report.exit_code == 3
+    assert "the disk is gone" in report.summary()
