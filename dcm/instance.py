@@ -57,8 +57,6 @@ class Instance:
         Bytes of the encoded data set, without file meta information.
     source_ae : str
         Title of the AE that it came from, '' where it did not come from one.
-    path : Path or None
-        The file that it was read from.
     mark : FileMark or None
         What that file looked like then, where the file as a whole is this instance.
     temp : TempFile or None
@@ -67,8 +65,8 @@ class Instance:
     """
 
     __slots__ = (
-        *("mark", "path", "size", "sop_class_uid", "sop_instance_uid", "source_ae", "temp", "transfer_syntax_uid"),
-        *("__weakref__", "_data", "_head", "_header", "_offset"),
+        *("mark", "size", "sop_class_uid", "sop_instance_uid", "source_ae", "temp", "transfer_syntax_uid"),
+        *("__weakref__", "_data", "_head", "_header", "_offset", "_path"),
     )
 
     def __init__(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae: str) -> None:
@@ -77,7 +75,7 @@ class Instance:
         self.transfer_syntax_uid = transfer_syntax_uid
         self.source_ae = source_ae
         self.size = 0
-        self.path: Path | None = None
+        self._path: str | os.PathLike[str] | None = None
         self.mark: FileMark | None = None
         self.temp: TempFile | None = None
         self._data: Buffer | None = None
@@ -115,7 +113,7 @@ class Instance:
         self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
         self._data = data
         self.size = data.nbytes if isinstance(data, memoryview) else len(data)
-        self.path = path
+        self._path = path
         self.mark = mark
         return self
 
@@ -192,7 +190,7 @@ class Instance:
             What the file looked like before that.
         """
         self = cls(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid, "")
-        self.path = Path(path)
+        self._path = path
         self.size = mark.size - header.data_offset
         self._offset = header.data_offset
         self.mark = mark
@@ -219,6 +217,22 @@ class Instance:
             raise InvalidDicomError("a data set without SOP Class UID or SOP Instance UID is no instance")
         syntax = _transfer_syntax_of(ds)
         return cls.from_buffer(sop_class, sop_instance, syntax, _encode(ds, syntax))
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it was read from; None where it was not read from one."""
+        if self._path is not None and not isinstance(self._path, Path):
+            self._path = Path(self._path)  # only now: it takes as long as to open the file
+        return self._path
+
+    @path.setter
+    def path(self, path: Path | None) -> None:
+        self._path = path
+
+    @property
+    def path_text(self) -> str:
+        """The same as text, '' for none."""
+        return "" if self._path is None else os.fspath(self._path)
 
     @property
     def in_memory(self) -> bool:
@@ -305,13 +319,13 @@ class Instance:
         StoreError
             If the file cannot be read, or is not the same any more.
         """
-        if self.path is None or self._data is not None:
+        if self._path is None or self._data is not None:
             for offset in range(0, self.size, size):
                 yield self.read(offset, size)
             return
         assert self.mark is not None
-        with opened(self.path, self.mark) as fd:
-            read = reader(self.path, fd)
+        with opened(self._path, self.mark) as fd:
+            read = reader(self._path, fd)
             for offset in range(0, self.size, size):
                 yield read(self._offset + offset, min(size, self.size - offset))
 
@@ -322,10 +336,10 @@ class Instance:
                 return self.temp.pread(n, self._offset + offset)
             except OSError as exc:
                 raise unreadable("a temporary file", exc) from exc
-        assert self.path is not None
+        assert self._path is not None
         assert self.mark is not None
-        with opened(self.path, self.mark) as fd:
-            return reader(self.path, fd)(self._offset + offset, n)
+        with opened(self._path, self.mark) as fd:
+            return reader(self._path, fd)(self._offset + offset, n)
 
     def close(self) -> None:
         """Discard the temporary file, if it is in one and that was not published. May be called again."""

@@ -77,14 +77,25 @@ class _Budget:
 
 
 def is_archive_file(path: str) -> bool:
-    """Whether a file is a zip archive, or a tar archive, compressed or not."""
+    """Whether a file is a zip archive, or a tar archive, or looks like one, damaged perhaps."""
     try:
-        if not zipfile.is_zipfile(path):
-            with _opened_tar(path, _Budget(0)):
-                pass
+        if is_archive(_head(path)) or zipfile.is_zipfile(path):
+            return True
+        with _opened_tar(path, _Budget(0)):
+            return True
     except (OSError, _BombError, *_DAMAGE):
         return False
-    return True
+
+
+def _is_zip(path: str) -> bool:
+    # By the end alone, a tar archive whose last member is a zip archive would be one, too.
+    head = _head(path)
+    return head.startswith(b"PK") or (not is_archive(head) and zipfile.is_zipfile(path))
+
+
+def _head(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(512)
 
 
 def members(path: str, new_temp: Callable[[], TempFile]) -> Iterator[Member]:
@@ -104,9 +115,8 @@ def members(path: str, new_temp: Callable[[], TempFile]) -> Iterator[Member]:
         one may be the archive itself, where not all of it could be read.
     """
     try:
-        # Also before the first member is looked at: by its directory, or the lack of it, the kind is known.
         budget = _Budget(os.stat(path).st_size)  # noqa: PTH116
-        found = _zip_members if zipfile.is_zipfile(path) else _tar_members
+        found = _zip_members if _is_zip(path) else _tar_members
         yield from found(path, budget, new_temp)
     except _BombError:
         yield Member("", None, "unreadable", f"not read to its end: it {_BOMB}")

@@ -45,6 +45,14 @@ class MemberSorter:
     def step(self) -> list[tuple[str, Placed, int]]:
         """Place some: name, what became of it, bytes. None are left where it is empty."""
         done: list[tuple[str, Placed, int]] = []
+        try:
+            self._some(done)
+        except StoreError as exc:  # no room to unpack anything, say
+            self._members = iter(())
+            done.append(("", Placed("failed", "", f"not read to its end: {reason_of(exc)}"), 0))
+        return done
+
+    def _some(self, done: list[tuple[str, Placed, int]]) -> None:
         n_bytes = 0
         for member in self._members:
             size = member.temp.size if member.temp is not None else 0
@@ -52,7 +60,6 @@ class MemberSorter:
             n_bytes += size
             if len(done) >= _STEP or n_bytes >= _STEP_BYTES:
                 break
-        return done
 
     def close(self) -> None:
         """Close the archive."""

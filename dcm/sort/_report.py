@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,7 +29,7 @@ class SortState(enum.Enum):
     @property
     def good(self) -> bool:
         """True where nothing needs to be looked after."""
-        return self in (SortState.SORTED, SortState.DUPLICATE, SortState.FOREIGN)
+        return self is SortState.SORTED or self is SortState.DUPLICATE or self is SortState.FOREIGN
 
 
 _LABELS = {
@@ -115,11 +116,14 @@ class SortReport(Report):
         self.n_files += n_files
         self.progress.expected(self.n_files)
 
-    def record(self, path: str, state: SortState, dest: str = "", reason: str = "", n_bytes: int = 0) -> None:
+    def record(self, path: str | bytes, state: SortState, dest: str = "", reason: str = "", n_bytes: int = 0) -> None:
         """Note the end of a file."""
         self.counts[state] += 1
         if state is SortState.SORTED:
             self.n_bytes += n_bytes
+        if not (self._each_file or reason) and state.good:
+            return
+        path = os.fsdecode(path)
         if self._each_file:
             self.found.append(SortedFile(path, state, dest, reason))
         if reason or not state.good:

@@ -28,6 +28,7 @@ _METHODS = {
     "link": TransferMethod.LINK,
     "symlink": TransferMethod.SYMLINK,
 }
+_STATES = {state.value: state for state in SortState}
 _FEW = 8  # portions that are not worth the start of other processes
 _MAX_JOBS = 4  # what is asked of a disk at a time, unless the user says otherwise
 _STOPPED = "not sorted: the run ended before its turn"
@@ -359,7 +360,7 @@ class _Run:
         self._record(entry.path, state, result.dest, result.reason, entry.size)
 
     def _record(self, path: bytes, state: str, dest: str, reason: str, n_bytes: int = 0) -> None:
-        self.report.record(os.fsdecode(path), SortState(state), dest, reason, n_bytes)
+        self.report.record(path, _STATES[state], dest, reason, n_bytes)
 
 
 def _take(portions: Iterator[Portion], n: int) -> list[Portion]:

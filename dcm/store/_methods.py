@@ -55,15 +55,19 @@ class _FilePlacing(Placing):
 
     def __init__(self, instance: Instance, dir_fd: int, where: str, *, conflict: Conflict, sync: bool) -> None:
         super().__init__(instance, dir_fd, where, conflict=conflict, sync=sync)
-        assert instance.path is not None
         assert instance.mark is not None
-        self._source: Path = instance.path
         self._mark: FileMark = instance.mark
+
+    @property
+    def _source(self) -> Path:
+        path = self._instance.path
+        assert path is not None
+        return path
 
     def _written(self) -> TempFile:
         temp = TempFile.create(self._dir_fd)
         try:
-            with opened(self._source, self._mark) as fd:
+            with opened(self._instance.path_text, self._mark) as fd:
                 _copy(fd, temp, self._mark.size)
         except BaseException:
             temp.discard()
@@ -101,7 +105,7 @@ class _LinkPlacing(_FilePlacing):
         """Make the name, which nothing has; FileExistsError where something does."""
         made = False
         try:
-            with opened(self._source, self._mark) as fd:
+            with opened(self._instance.path_text, self._mark) as fd:
                 # The file that was looked at, whatever has its name by now.
                 os.link(f"{_FD_LINKS}/{fd}" if _fd_links_work() else self._source, name, dst_dir_fd=self._dir_fd)
                 made = True
@@ -119,7 +123,7 @@ class _SymlinkPlacing(_LinkPlacing):
     """An instance whose file is pointed to, by its absolute path."""
 
     def _name(self, name: str) -> None:
-        with opened(self._source, self._mark):
+        with opened(self._instance.path_text, self._mark):
             os.symlink(self._target, name, dir_fd=self._dir_fd)
 
     def _look(self, name: str) -> Found:
