@@ -298,18 +298,9 @@ class LocalDir(DirSource):
         return placing.place(parts[-1], self.extension)
 
     def parts_of(self, instance: Instance, header: Header | None = None) -> list[str]:
-        """Say where an instance goes, as names of directories and of the file.
+        """Say where an instance goes, as names of directories and of the file; see `path_of`.
 
-        Parameters
-        ----------
-        instance : Instance
-        header : Header, optional
-            Where somebody has read one with all attributes of `out_fmt`.
-
-        Raises
-        ------
-        InvalidDicomError
-            Its header cannot be read.
+        A header with all attributes of `out_fmt`, where somebody has read one, saves another look.
         """
         text = (header or self._header(instance)).text
 
