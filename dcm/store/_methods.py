@@ -36,6 +36,7 @@ _T = TypeVar("_T")
 _FICLONE = 0x40049409  # ioctl_ficlone(2): share the blocks until one of the two files is written to
 _FD_LINKS = "/proc/self/fd"
 _CHUNK = 8 << 20
+_SMALL = 64 << 10  # such a file is read and written in less time than it takes to ask for another way
 
 # What is answered where one of the ways to copy is not there for these two files.
 _NO_SUCH_COPY = frozenset(
@@ -219,7 +220,7 @@ class _MovePlacing(_LinkPlacing):
 
 def _copy(fd: int, temp: TempFile, size: int) -> None:
     """Copy a file into a new one: by sharing its blocks, or else within the kernel, or else through us."""
-    if sys.platform == "linux":
+    if sys.platform == "linux" and size > _SMALL:
         with _unless_impossible():
             fcntl.ioctl(temp.fd, _FICLONE, fd)
             temp.size = size
