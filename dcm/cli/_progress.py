@@ -15,7 +15,7 @@ from dcm.text import safe_text
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["progress_text", "show_progress"]
+__all__ = ["paused", "progress_text", "show_progress"]
 
 _INTERVAL = 0.1  # seconds
 _COUNTS_WIDTH = 60  # of "8,200/17,174 instances, 215.3 MB, 360.5 MB/s", the time left and a bit of a bar
@@ -45,6 +45,20 @@ def show_progress(enabled: bool = True) -> Iterator[Progress]:
         yield display
     finally:
         display.finished()
+
+
+@contextlib.contextmanager
+def paused(progress: Progress) -> Iterator[None]:
+    """Take progress off the screen while the block prints something on the same terminal."""
+    if not isinstance(progress, _Display):
+        yield
+        return
+    progress.finished()
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        progress.resumed()
 
 
 class _Display:
@@ -94,6 +108,10 @@ class _Display:
     def finished(self) -> None:
         """Take the line off the screen."""
         self._bar.stop()
+
+    def resumed(self) -> None:
+        """Show it again."""
+        self._bar.start()
 
     def _draw(self, now: float) -> None:
         seconds = now - self._began if self._began is not None else 0.0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dcm.attrs import Attributes, Value
     from dcm.query import QueryResult
 
-__all__ = ["FORMATS", "print_result"]
+__all__ = ["FORMATS", "harmless_json", "print_result"]
 
 FORMATS = ("tree", "json", "ndjson", "csv")
 
@@ -42,7 +42,7 @@ def print_result(result: QueryResult, out_format: str) -> None:
         click.echo(result.to_tree())
         return
     if out_format == "json":
-        chunks: Iterable[bytes] = (_harmless(result.to_json().rstrip("\n")).encode(), b"\n")
+        chunks: Iterable[bytes] = (harmless_json(result.to_json().rstrip("\n")).encode(), b"\n")
     else:
         records = list(result.records())
         chunks = _json_lines(records) if out_format == "ndjson" else _csv_lines(records)
@@ -57,10 +57,10 @@ def _json_lines(records: Iterable[Attributes]) -> Iterator[bytes]:
     import msgspec.json
 
     for record in records:
-        yield _harmless(msgspec.json.encode(_plain(record)).decode()).encode() + b"\n"
+        yield harmless_json(msgspec.json.encode(_plain(record)).decode()).encode() + b"\n"
 
 
-def _harmless(document: str) -> str:
+def harmless_json(document: str) -> str:
     """The same JSON with what acts on a terminal escaped; JSON by itself escapes C0 control characters only."""
     return _UNSAFE.sub(_escape, document)
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "sync": "Copy what destinations miss, and verify each instance.",
     "sort": "Sort files into a tree by what is in them.",
     "dump": "Show what is in DICOM files, as text, JSON or a picture.",
+    "diff": "Show how files or directories differ, element by element.",
     "index": "Look through directories, so that they answer queries at once.",
     "demo": "See what dcm does, without a PACS.",
     "conf": "Edit the configuration file, and check it.",

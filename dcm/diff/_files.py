@@ -135,9 +135,9 @@ def diff_files(
         Whether to compare the file meta information (PS3.10 section 7.1), too: also the transfer syntax.
     pixels : bool, optional
         Compare what pixel data is once it is decoded, where the encoded bytes differ. What says only how it is encoded
-        and who wrote it is left out then: of the file meta information all but the class and the instance, Planar
-        Configuration, the Extended Offset Table. pydicom decodes, by packages that have to be installed for most
-        compressed transfer syntaxes.
+        and who wrote it is left out then: Planar Configuration, the Extended Offset Table, and in the file meta
+        information the transfer syntax, the implementation and the AE titles. pydicom decodes, by packages that have
+        to be installed for most compressed transfer syntaxes.
     ignore, only : iterable of keywords, tags or paths, optional
         As for `diff_data_sets`.
 

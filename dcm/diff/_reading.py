@@ -6,11 +6,12 @@ import contextlib
 import hashlib
 import io
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from dcm._unchanged import FileMark, opened, unreadable
+from dcm._unchanged import FileMark, opened, reader, unreadable
 from dcm.attrs import BYTES_VRS
 from dcm.diff._data_sets import NOTHING, Side
 from dcm.diff._differences import BytesDigest
@@ -38,6 +39,10 @@ _LARGE = 256 << 10
 _LARGE_TEXT = 64 << 20
 _INFLATE_LIMIT = 1 << 30
 _PREFIX_END = 132
+_CONVERSION_ERRORS = (
+    *(ArithmeticError, AttributeError, LookupError, NotImplementedError, RecursionError, TypeError, ValueError),
+    struct.error,
+)
 
 
 class Stretch(NamedTuple):
@@ -70,7 +75,7 @@ class DicomFile:
         self.size = mark.size
         self.file = file
         self.pixels: Stretch | None = None
-        self._fd = fd
+        self._encoded = reader(path, fd)
         self._start = header.data_offset
 
     @property
@@ -80,12 +85,12 @@ class DicomFile:
 
     def head(self) -> bytes:
         """Preamble and file meta information."""
-        return os.pread(self._fd, self.header.data_offset, 0)
+        return self._encoded(0, min(self.header.data_offset, self.size))
 
     def chunks(self) -> Iterator[bytes]:
         """The data set as it is encoded, in pieces of equal size."""
         for offset in range(self.header.data_offset, self.size, CHUNK):
-            yield os.pread(self._fd, CHUNK, offset)
+            yield self._encoded(offset, min(CHUNK, self.size - offset))
 
     def meta(self) -> Side:
         """The file meta information."""
@@ -93,7 +98,7 @@ class DicomFile:
         if not head:
             return NOTHING
         start = _PREFIX_END if head[_PREFIX_END - 4 : _PREFIX_END] == b"DICM" else 0
-        return Side.of(self._read(io.BytesIO(head[start:]), EXPLICIT_VR_LITTLE_ENDIAN))
+        return self._side(self._read(io.BytesIO(head[start:]), EXPLICIT_VR_LITTLE_ENDIAN, None), {})
 
     def side(self) -> Side:
         """The data set.
@@ -103,14 +108,15 @@ class DicomFile:
         InvalidDicomError
             It cannot be read, sequences are nested too deeply, or it inflates to more than 1 GiB.
         """
+        from pydicom.errors import BytesLengthException
+
         syntax = self.header.transfer_syntax_uid
         if syntax in DEFLATED_SYNTAXES:
-            self.file.seek(self._start)
-            self.file = io.BytesIO(inflate(self.file.read(), _INFLATE_LIMIT))
+            self.file = io.BytesIO(inflate(self.read(self._start, self.size), _INFLATE_LIMIT))
             self._start, syntax = 0, EXPLICIT_VR_LITTLE_ENDIAN
         self.file.seek(self._start)
-        ds = self._read(self.file, syntax)
-        digests = {}
+        ds = self._read(self.file, syntax, _LARGE)
+        digests: dict[int, BytesDigest] = {}
         for tag in list(ds.keys()):
             raw: Any = ds.get_item(tag, keep_deferred=True)
             if not raw.is_raw:
@@ -124,24 +130,32 @@ class DicomFile:
                 digests[int(tag)] = self.digest(self._stretch(vr, raw))
                 del ds[tag]
             else:
-                ds[tag] = raw._replace(value=self.read(raw.value_tell, raw.length))
+                value = self.read(raw.value_tell, raw.length)
+                try:
+                    ds[tag] = raw._replace(value=value)  # pydicom converts some values here
+                except (BytesLengthException, *_CONVERSION_ERRORS):
+                    digests[int(tag)] = self.digest(self._stretch("UN", raw))
+                    del ds[tag]
+        return self._side(ds, digests)
+
+    def _side(self, ds: Dataset, digests: dict[int, BytesDigest]) -> Side:
         try:
             return Side.of(ds, digests)
-        except DcmError:
-            raise
+        except DcmError as exc:
+            raise InvalidDicomError(f"{self.path}: {exc.message}") from exc
         except Exception as exc:
             raise self._invalid(exc) from exc
 
-    def _read(self, file: BinaryIO, syntax: str) -> Dataset:
+    def _read(self, file: BinaryIO, syntax: str, defer_size: int | None) -> Dataset:
         from pydicom.filereader import read_dataset
 
         try:
             return read_dataset(
-                file, syntax == IMPLICIT_VR_LITTLE_ENDIAN, syntax != EXPLICIT_VR_BIG_ENDIAN, defer_size=_LARGE
+                file, syntax == IMPLICIT_VR_LITTLE_ENDIAN, syntax != EXPLICIT_VR_BIG_ENDIAN, defer_size=defer_size
             )
-        except OSError as exc:
-            raise unreadable(os.fspath(self.path), exc) from exc
         except Exception as exc:
+            if isinstance(exc, OSError) and exc.errno:  # pydicom raises others for what is in the file
+                raise unreadable(os.fspath(self.path), exc) from exc
             raise self._invalid(exc) from exc
 
     def _invalid(self, exc: Exception) -> InvalidDicomError:
@@ -149,9 +163,12 @@ class DicomFile:
         return InvalidDicomError(f"{self.path}: {why}")
 
     def read(self, offset: int, n: int) -> bytes:
-        """A part of the file that the data set is in."""
-        self.file.seek(offset)
-        return self.file.read(n)
+        """A part of the file that the data set is in; less of it where that ends."""
+        try:
+            self.file.seek(offset)
+            return self.file.read(n)
+        except OSError as exc:
+            raise unreadable(os.fspath(self.path), exc) from exc
 
     def _stretch(self, vr: str, raw: Any) -> Stretch:
         if raw.length != _UNDEFINED:
@@ -205,8 +222,9 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[DicomFile]:
 def _vr_of(ds: Dataset, raw: Any) -> str:
     """The VR that pydicom gives to an element; UN where it knows none."""
     from pydicom.dataelem import convert_raw_data_element
+    from pydicom.errors import BytesLengthException
 
     try:
         return str(convert_raw_data_element(raw._replace(value=b"", length=0), ds=ds).VR)
-    except (KeyError, ValueError, NotImplementedError):
+    except (BytesLengthException, *_CONVERSION_ERRORS):
         return "UN"
