@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,6 +173,8 @@ def command(
     sinks = [_sink(conf, entity, text) for text in dests]
     repos = [_repo(conf, entity, text) for text in sources or _source_of(earlier)]
     route = _route(sinks, methods, edit, edit_json)
+    if report_path is not None:
+        _check_report_path(report_path, sinks)
     report = TransferReport()
     options = {
         "dry_run": dry_run,
@@ -244,6 +247,20 @@ def _route(
     default = (TransferMethod.PROXY,) if filt is not None else (TransferMethod.LOCAL_COPY, TransferMethod.PROXY)
     methods = tuple(TransferMethod("local_copy" if name == "copy" else name) for name in names) or default
     return StaticRoute(tuple(sinks), filt, methods)
+
+
+def _check_report_path(path: Path, sinks: list[DataSink]) -> None:
+    """Say beforehand that a report cannot be written: afterwards hours of work may have been done."""
+    from dcm.store.local_dir import LocalDir
+
+    # The report appears whole under its name, so that its directory is what counts.
+    parent = path.parent.absolute()
+    if not parent.is_dir():
+        # A destination is made on the way.
+        if not any(isinstance(sink, LocalDir) and sink.path.absolute() == parent for sink in sinks):
+            raise UsageError(f"cannot write the report to {path}: there is no directory {path.parent}")
+    elif not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write the report to {path}: {path.parent} cannot be written to")
 
 
 def _source_of(query_res: QueryResult | None) -> tuple[str, ...]:
