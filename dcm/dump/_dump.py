@@ -9,10 +9,11 @@ from dcm.dump._format import LineFormat
 from dcm.dump._json import JsonBuilder, json_limit
 from dcm.dump._plain import plain_limit, plain_lines
 from dcm.dump._select import Selection
-from dcm.dump._source import Source
+from dcm.dump._source import NotDicomError, Source, layout_of
 from dcm.dump._values import value_text
 from dcm.dump._walk import ELEMENT, Element, Limit, walk
 from dcm.errors import InvalidDicomError
+from dcm.part10 import EXPLICIT_VR_BIG_ENDIAN
 
 __all__ = ["dump_formatted", "dump_json", "dump_plain"]
 
@@ -107,6 +108,8 @@ def dump_formatted(
                 waiting.append(element)
             else:
                 yield line_format.line(element, ds, file)
+    except NotDicomError:
+        raise
     except InvalidDicomError as exc:
         broken = exc
     if not line_format.per_element:
@@ -139,8 +142,15 @@ def dump_json(
         For `encode_json`.
     broken : InvalidDicomError or None
         Where the file breaks: what came before is in the object.
+
+    Raises
+    ------
+    NotDicomError
+        If nothing in it looks like DICOM.
     """
-    uri = "" if full else uri
+    layout = layout_of(source)
+    if full or layout.deflated or layout.transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN:
+        uri = ""  # JSON has little endian values, and an offset has to be one of the file
     builder = JsonBuilder(uri, meta=selection.is_limited)
     broken = None
     try:

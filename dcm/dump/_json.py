@@ -84,6 +84,8 @@ class JsonBuilder:
                 entry["BulkDataURI"] = f"{self._uri}?offset={element.start}&length=-1"
             else:
                 self._fragments = entry, bytearray()
+        elif tag == _CHARSET:
+            entry["Value"] = ["ISO_IR 192"]  # that of JSON, whatever that of the file was
         elif element.length:
             self._value(element, entry)
 
@@ -98,7 +100,7 @@ class JsonBuilder:
     def _value(self, element: Element, entry: dict[str, Any]) -> None:
         vr = element.vr
         if vr in _BINARY:
-            if len(element.value) < element.length and self._uri:
+            if element.length > INLINE_LIMIT and self._uri:
                 entry["BulkDataURI"] = f"{self._uri}?offset={element.start}&length={element.length}"
             elif element.value:
                 value = normal_value(vr, element.value, big_endian=not element.level.order.little)
@@ -125,8 +127,6 @@ class _Items(list[Any]):
 
 def _values(element: Element) -> list[Any]:
     vr = element.vr
-    if element.tag == _CHARSET:
-        return ["ISO_IR 192"]  # that of JSON, whatever that of the file was
     if vr == "AT":
         return [text[1:5].upper() + text[6:10].upper() for text in value_text(element).split("\\") if text]
     if vr in TEXT_CACHES:

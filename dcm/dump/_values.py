@@ -78,9 +78,9 @@ def bytes_text(element: Element) -> str:
 
 
 def vm_of(element: Element) -> int:
-    """How many values there are (PS3.5 section 6.4): 1 for bytes, sequences and items, 0 where it is empty."""
+    """How many values there are (PS3.5 section 6.4): 1 for bytes and for sequences, 0 where it is empty."""
     if element.kind != ELEMENT:
-        return 0 if element.kind == FRAGMENT and not element.length else 1
+        return 1
     if not element.length:
         return 0
     vr = element.vr

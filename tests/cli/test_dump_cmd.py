@@ -1,0 +1,171 @@
+"""``dcm dump``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import data
+from tests.cli.runner import run_dcm, run_on_terminal
+
+
+@pytest.fixture
+def sample(tmp_path: Path) -> Path:
+    return data.write_series(tmp_path / "series", data.SeriesSpec(n_instances=1))[0].path
+
+
+def test_one_file(sample: Path) -> None:
+    done = run_dcm("dump", sample)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "(0010,0020) LO [Vamp001] " in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("(7fe0,0010) OW ")
+    assert "\x1b" not in done.stdout
+
+
+def test_colors_on_a_terminal_only(sample: Path) -> None:
+    code, shown = run_on_terminal("dump", "-i", "PatientID", sample)
+    assert code == 0
+    assert "\x1b[36m(0010,0020)" in shown
+    code, shown = run_on_terminal("dump", "-i", "PatientID", sample, env={"NO_COLOR": "1"})
+    assert "\x1b[" not in shown
+
+
+def test_a_broken_file_is_shown_as_far_as_it_goes_and_the_others_go_on(sample: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.dcm"
+    broken.write_bytes(sample.read_bytes()[:-1000])
+    done = run_dcm("dump", "-g", "7fe0", "-i", "PatientID", broken, sample, tmp_path / "missing", __file__)
+    assert done.returncode == 1
+    assert done.stdout.count("(0010,0020) LO [Vamp001]") == 2
+    assert done.stdout.count("(7fe0,0010) OW ") == 2
+    assert f"# {broken}\n" in done.stdout
+    errors = done.stderr.splitlines()
+    assert re.fullmatch(
+        rf"Error: {re.escape(str(broken))}: \(7fe0,0010\) is longer than the file: 1000 of its 2048 bytes are missing, "
+        r"at offset [0-9]+",
+        errors[0],
+    )
+    assert errors[1] == f"Error: {tmp_path / 'missing'}: cannot be read: No such file or directory"
+    assert errors[2].startswith(f"Error: {__file__}: not a DICOM file")
+    assert len(errors) == 3
+
+
+def test_directories(sample: Path, tmp_path: Path) -> None:
+    (tmp_path / "series" / "notes.txt").write_text("nothing of interest, and no DICOM either")
+    os.mkfifo(tmp_path / "series" / "pipe")
+    done = run_dcm("dump", "-r", "--plain-fmt", "{ds.PatientID} {file}", tmp_path)
+    assert done.returncode == 0
+    assert done.stdout == f"Vamp001 {sample}\n"
+    assert done.stderr == "Left out: 1 file that is not DICOM\n"
+    done = run_dcm("dump", tmp_path)
+    assert done.returncode == 1
+    assert "a directory, not a file" in done.stderr
+
+
+def test_stdin(sample: Path) -> None:
+    done = run_dcm("dump", "-i", "PatientID", "--plain-fmt", "{file}: {elem.value}", "-", stdin=sample.read_bytes())
+    assert (done.returncode, done.stdout) == (0, "stdin: Vamp001\n")
+    done = run_dcm("dump", "--out-format", "json", "-", stdin=sample.read_bytes())
+    assert "InlineBinary" in json.loads(done.stdout)["7FE00010"]
+
+
+def test_json(sample: Path, tmp_path: Path) -> None:
+    large = data.write_ct(tmp_path / "large", 1, size=64)[0].path
+    one = json.loads(run_dcm("dump", "--out-format", "json", large).stdout)
+    assert one["00100020"] == {"vr": "LO", "Value": ["Vamp001"]}
+    assert one["7FE00010"]["BulkDataURI"].startswith(f"{large.as_uri()}?offset=")
+    offset, length = map(int, re.findall(r"=([0-9]+)", one["7FE00010"]["BulkDataURI"]))
+    assert large.stat().st_size == offset + length
+    several = run_dcm("dump", "--out-format", "json", "-i", "PatientID", sample, __file__, large)
+    assert several.returncode == 1
+    assert json.loads(several.stdout) == [{"00100020": {"vr": "LO", "Value": ["Vamp001"]}}] * 2
+    assert json.loads(run_dcm("dump", "-r", "--out-format", "json", sample).stdout)[0]
+    lines = run_dcm("dump", "--out-format", "ndjson", "--full", sample, large).stdout.splitlines()
+    assert ["InlineBinary" in json.loads(line)["7FE00010"] for line in lines] == [True, True]
+    assert run_dcm("dump", "-r", "--out-format", "json", tmp_path / "series").stdout.startswith("[\n{")
+    assert run_dcm("dump", "--out-format", "json", __file__).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["-i", "PatientNam"], "did you mean PatientName?"),
+        (["--plain-fmt", "{elem.valu}"], "there is no elem.valu"),
+        (["--plain-fmt", "{elem.value}", "--out-format", "json"], "--plain-fmt is for plain output"),
+        (["--window", "40,400"], "--window and --frame are for pictures"),
+        (["--png", "x.png", "--full"], "A picture (--image, --png) has no elements"),
+        (["--image"], "stdout is no terminal"),
+        (["--png", "x.png", "--window", "40"], "it is CENTER,WIDTH: 40,400 say"),
+        (["--png", "x.png", "--frame", "2"], "there is no frame 2"),
+    ],
+)
+def test_usage(options: list[str], error: str, sample: Path) -> None:
+    done = run_dcm("dump", *options, sample)
+    assert done.returncode == 2
+    assert error in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_reader_may_go_away(sample: Path) -> None:
+    if shutil.which("head") is None:
+        pytest.skip("no head")
+    files = " ".join([str(sample)] * 300)
+    done = subprocess.run(
+        f"'{sys.executable}' -m dcm dump {files} | head -1", shell=True, capture_output=True, timeout=25, check=False
+    )
+    assert done.stdout.startswith(b"# ")
+    assert done.stderr == b""
+
+
+# -- pictures
+
+
+def test_png(sample: Path, tmp_path: Path) -> None:
+    done = run_dcm("dump", "--png", tmp_path / "a.png", "--window", "1000,100", sample)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    done = run_dcm("dump", "--png", tmp_path / "missing" / "a.png", sample)
+    assert done.returncode == 1
+    assert "cannot write" in done.stderr
+    assert run_dcm("dump", "--png", "a.png", sample, sample).returncode == 2
+
+
+def test_half_blocks_on_a_terminal_that_knows_nothing_else(sample: Path) -> None:
+    code, shown = run_on_terminal("dump", "--image", "--window", "40,400", sample)
+    assert code == 0
+    assert shown.count("▀") > 100
+
+
+def test_what_has_no_picture(tmp_path: Path, sample: Path) -> None:
+    report = next(path for path in data.pydicom_files() if path.name == "rtplan.dcm")
+    code, shown = run_on_terminal("dump", "--image", report, sample)
+    assert code == 1
+    assert "has no pixel data" in shown
+    assert "▀" in shown
+
+
+WITHOUT = """
+import importlib.util, sys
+real = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name == {missing!r} else real(name, *more)
+from dcm.cli import main
+sys.exit(main(["dump", "--png", "x.png", {path!r}]))
+"""
+
+
+@pytest.mark.parametrize("missing", ["numpy", "PIL"])
+def test_without_the_extra_it_says_what_to_install(missing: str, sample: Path, tmp_path: Path) -> None:
+    code = WITHOUT.format(missing=missing, path=str(sample))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert f"pictures need {missing}, which is not installed" in done.stderr
+    assert 'pip install "dcm[image]"' in done.stderr
