@@ -38,7 +38,9 @@ def test_import_dcm() -> None:
     assert not HEAVY & modules_after(IMPORT)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["version"], ["query", "--help"], ["sync", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["version"], ["query", "--help"], ["sync", "--help"], ["dump", "--help"]]
+)
 def test_help_and_version(arguments: list[str]) -> None:
     assert not HEAVY & modules_after(RUN.format(arguments=arguments))
 
@@ -46,6 +48,13 @@ def test_help_and_version(arguments: list[str]) -> None:
 def test_the_light_names() -> None:
     """An address, a level and the errors need no DICOM library."""
     assert not HEAVY & modules_after("from dcm import DcmError, DcmNode, QueryLevel, RemoteNode")
+
+
+def test_a_dump_needs_no_pydicom(tmp_path: Path) -> None:
+    """It takes longer to import than five hundred files to be shown."""
+    (sample,) = data.write_series(tmp_path, data.SeriesSpec(n_instances=1, implicit=True))
+    for arguments in ([], ["-i", "PatientBirthDate"], ["--out-format", "json"], ["--plain-fmt", "{ds.Rows}"]):
+        assert not HEAVY & modules_after(RUN.format(arguments=["dump", *arguments, str(sample.path)]))
 
 
 EXCHANGE = """
