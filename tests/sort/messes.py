@@ -16,7 +16,7 @@ TREE = "{PatientID}/{SOPInstanceUID}"
 
 def contents(root: Path) -> dict[str, bytes]:
     """All files below a directory, links followed."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 def states(report: SortReport) -> dict[str, str]:

@@ -259,7 +259,7 @@ def test_formats_have_examples_and_keep_instances_apart() -> None:
 async def test_processes_that_end_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = data.write_tiny(tmp_path / "mess", 600)
     place = ProcessSorter.place
-    killed = []
+    killed: list[int] = []
 
     def killing(self: ProcessSorter, chosen: Any) -> Any:
         if not killed:

@@ -1,0 +1,84 @@
+"""``dcm sort`` as a user sees it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.runner import run_dcm, run_on_terminal
+from tests.sort.messes import contents, mess
+from tests.store.instances import write_file
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for number in range(3):
+        write_file(tmp_path / "mess" / str(number), f"1.2.{number}", patient_id=f"P{number % 2}")
+    return tmp_path / "mess"
+
+
+def test_a_dry_run_prints_the_tree_and_makes_nothing(source: Path, tmp_path: Path) -> None:
+    write_file(source / "other", "1.2.0", patient_id="P0", pixels=b"others")
+    done = run_dcm("sort", "-n", "--dir-format", "{PatientID}/{SOPInstanceUID}", source, tmp_path / "sorted")
+    assert done.returncode == 3, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == str(tmp_path / "sorted")
+    assert lines[1:4] == ["├── P0", "│   ├── 1.2.0.dcm", lines[3]]
+    assert lines[3].startswith("│   ├── 1.2.0~")
+    assert lines[3].endswith(".dcm  (other bytes under this UID are there already, both are kept)")
+    assert lines[4:] == ["│   └── 1.2.2.dcm", "└── P1", "    └── 1.2.1.dcm"]
+    assert done.stderr.startswith("4 files: 3 sorted, 1 conflict\n")
+    assert not (tmp_path / "sorted").exists()
+
+
+def test_options_and_report(source: Path, tmp_path: Path) -> None:
+    options = ("--method", "move", "--dir-format", "flat", "--out-file-ext", "", "-j", "2")
+    report = tmp_path / "report.json"
+    done = run_dcm("sort", *options, "--report", report, source, tmp_path / "sorted")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.stderr.endswith(": 3 sorted\n")
+    assert set(contents(tmp_path / "sorted")) == {"1.2.0", "1.2.1", "1.2.2"}
+    assert contents(source) == {}
+    told = json.loads(report.read_text())
+    assert {(file["state"], file["dest"]) for file in told["each"]} == {("sorted", f"1.2.{n}") for n in range(3)}
+
+
+def test_a_path_with_a_template_and_a_quiet_run(source: Path, tmp_path: Path) -> None:
+    done = run_dcm("--quiet", "sort", source, f"{tmp_path}/sorted:{{Modality}}/{{SOPInstanceUID}}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(contents(tmp_path / "sorted")) == 3
+
+
+def test_what_is_wrong_is_said_before_anything_happens(source: Path, tmp_path: Path) -> None:
+    cases: tuple[tuple[list[str | Path], str], ...] = (
+        (["sort", source, source], "source and destination"),
+        (["sort", tmp_path / "none", tmp_path / "sorted"], "there is no"),
+        (["sort", "--dir-format", "study", source, tmp_path / "sorted"], "there are default, uid"),
+        (["sort", "--dir-format", "{PatientId}", source, tmp_path / "sorted"], "PatientID"),
+        (["sort", "--method", "steal", source, tmp_path / "sorted"], "steal"),
+        (["sort", source], "Missing argument"),
+    )
+    for arguments, words in cases:
+        done = run_dcm(*arguments)
+        assert (done.returncode, done.stdout) == (2, ""), done
+        assert words in done.stderr
+    assert not (tmp_path / "sorted").exists()
+
+
+def test_the_formats_are_listed_with_examples() -> None:
+    done = run_dcm("sort", "--list-formats")
+    assert done.returncode == 0
+    assert "bids-source  sub-{PatientID}/" in done.stdout
+    assert "sub-Vamp001/ses-20201031/CT/003-Upper teeth/1.2.840.99.3.17.dcm" in done.stdout
+
+
+def test_what_is_left_is_told_without_escape_sequences(tmp_path: Path) -> None:
+    source = mess(tmp_path / "mess")
+    (source / "evil\x1b[2J").write_text("x")
+    code, shown = run_on_terminal("sort", source, tmp_path / "sorted")
+    assert code == 3
+    assert "\x1b[2J" not in shown
+    assert "evil\\x1b[2J" in shown
+    assert "3 sorted, 2 duplicate, 1 conflict, 3 foreign, 1 truncated, 1 unreadable" in shown
