@@ -96,15 +96,19 @@ class StreamSource:
 
     def fetch(self, pos: int, n: int) -> bytes:
         """Read on, and forget what lies before `pos`."""
-        while self._base + len(self._data) < pos + n:
+        pieces, end = [self._data], self._base + len(self._data)
+        while end < pos + n:
             more = os.read(self.fd, _CHUNK)
             if not more:
                 break
-            data = self._data + more
-            skipped = min(pos - self._base, len(data))
-            self._data = data[skipped:]
-            self._base += skipped
-        return self._data[max(0, pos - self._base) :]
+            if end <= pos:
+                pieces, self._base = [], end
+            pieces.append(more)
+            end += len(more)
+        skipped = min(max(0, pos - self._base), end - self._base)
+        self._data = b"".join(pieces)[skipped:]
+        self._base += skipped
+        return self._data if self._base == pos else b""
 
 
 class InflatedSource:
@@ -117,6 +121,16 @@ class InflatedSource:
 
     def fetch(self, pos: int, n: int) -> bytes:
         """Inflate on; where that fails, give what came until then."""
+        pieces = []
+        while n > _CHUNK:  # all at once, each step would copy all that came before it
+            pieces.append(self._fetch(pos, _CHUNK)[:_CHUNK])
+            if len(pieces[-1]) < _CHUNK:
+                return b"".join(pieces)
+            pos, n = pos + _CHUNK, n - _CHUNK
+        pieces.append(self._fetch(pos, n))
+        return b"".join(pieces)
+
+    def _fetch(self, pos: int, n: int) -> bytes:
         try:
             return self._inflater.fetch(pos, n)
         except UnreadableError as exc:

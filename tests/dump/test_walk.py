@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import subprocess
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -166,6 +167,24 @@ def test_a_pipe_gives_what_a_file_gives(path: Path) -> None:
         found.extend(dump_plain(source))
     os.close(reader)
     assert found == dumped(data)
+
+
+def test_large_values_of_pipes_and_of_deflated_data_come_in_whole(tmp_path: Path) -> None:
+    value = os.urandom(1 << 16) * 80  # 5 MiB
+    data_set = element(0x00100020, "LO", b"12") + element(0x7FE00010, "OW", value) + element(0x7FE10010, "LO", b"A ")
+    packed = zlib.compressobj(1, wbits=-15)
+    deflated = packed.compress(data_set) + packed.flush()
+    for data in (part10(data_set), part10(deflated, DEFLATED)):
+        path = tmp_path / "large.dcm"
+        path.write_bytes(data)
+        with subprocess.Popen(["cat", str(path)], stdout=subprocess.PIPE) as cat:
+            assert cat.stdout is not None
+            source = source_of(cat.stdout.fileno())
+            assert isinstance(source, StreamSource)
+            found = [one for one in walk(source) if one.tag >> 16 != 2]
+        assert [one.tag for one in found] == [0x00100020, 0x7FE00010, 0x7FE10010]
+        assert found[1].value == value
+        assert found[2].value == b"A "
 
 
 def test_large_values_are_not_read(tmp_path: Path) -> None:
