@@ -32,7 +32,7 @@ _LINES_AT_ONCE = 2000
         "dcm dump image.dcm",
         "dcm dump -i PatientID -i StudyDate *.dcm",
         "dcm dump -i PatientID --plain-fmt '{file}: {elem.value}' *.dcm",
-        "dcm dump --out-format json image.dcm | jq",
+        "dcm dump --out-format json image.dcm > image.json",
         "dcm dump --image --window 40,400 image.dcm",
     ),
 )
