@@ -14,6 +14,7 @@
     │   └── UndecidedError           a query result does not tell what a filter would do
     ├── StoreError (1)               a directory that cannot be read or written
     │   ├── ConflictError            something else has the name, and was to be left alone
+    │   ├── UnusableIndexError       the index of a directory, which is only there to save time
     │   └── UnsafePathError          a path that would leave its root, or meets a symlink under it
     ├── NetworkError (4)             always names the peer
     │   ├── ConnectionFailedError    unknown host, refused, unreachable, no answer in time, TLS
@@ -60,6 +61,7 @@ __all__ = [
     "TemplateError",
     "UndecidedError",
     "UnsafePathError",
+    "UnusableIndexError",
     "UnverifiedError",
     "UsageError",
 ]
@@ -136,6 +138,10 @@ class StoreError(DcmError):
 
 class ConflictError(StoreError):
     """Something else has the name that an instance should get, and nothing was to be done about it."""
+
+
+class UnusableIndexError(StoreError):
+    """The index of a directory cannot be read or written; the directory itself can be used without."""
 
 
 class UnsafePathError(StoreError):

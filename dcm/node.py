@@ -237,6 +237,7 @@ class RemoteNode(DcmNode):
     exclude_storage_classes: tuple[str, ...] = ()
     private_store_classes: tuple[str, ...] = ()
     max_assoc: int = 5
+    send_assoc: int = 1
     timeouts: Timeouts = Timeouts()
     tls: TlsConfig | None = None
     relational: bool | None = None
@@ -259,8 +260,9 @@ class RemoteNode(DcmNode):
         for name in ("include_storage_classes", "exclude_storage_classes"):
             patterns = _strings(getattr(self, name), name)
             object.__setattr__(self, name, tuple(_check_pattern(pattern, name) for pattern in patterns))
-        if not _is_number(self.max_assoc, 1, 1000):
-            raise UsageError(f"max_assoc must be a number from 1 to 1000, not {self.max_assoc!r}")
+        for name in ("max_assoc", "send_assoc"):
+            if not _is_number(getattr(self, name), 1, 1000):
+                raise UsageError(f"{name} must be a number from 1 to 1000, not {getattr(self, name)!r}")
         if not all(_CHARSET.fullmatch(term) for term in self.charset.split("\\")):
             raise UsageError(
                 f"not a Specific Character Set: {self.charset!r}", hint="ISO_IR 100, ISO_IR 192 and GB18030 are some"

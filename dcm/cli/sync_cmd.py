@@ -182,15 +182,18 @@ def command(
         "force_all": force_all,
         "keep_errors": keep_errors,
     }
-    code = _run(repos, route, query, earlier, report, options, not (no_progress or state.quiet))
+    try:
+        code = _run(repos, route, query, earlier, report, options, not (no_progress or state.quiet))
+    finally:
+        # Whatever ends it: what became of each instance until then is worth having.
+        if report_path is not None:
+            report.write_json(report_path)
     if dry_run and report.exit_code in (0, 3, 5):
         for line in preview_lines(report, repos, sinks):
             click.echo(line)
     brief = no_report or state.quiet
     for line in problem_lines(report) if brief else summary_lines(report, repos, sinks):
         click.echo(line, err=True)
-    if report_path is not None:
-        report.write_json(report_path)
     return code if code is not None else report.exit_code
 
 

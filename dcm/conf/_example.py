@@ -37,6 +37,7 @@ EXAMPLE = r"""# The configuration of dcm (TOML). Take the # off what you need; "
 #query_models = ["PATIENT_ROOT"]                   # what it knows, the preferred one first: STUDY_ROOT, PATIENT_ROOT
 #relational = false                                # true or false where what it says of itself is wrong
 #max_assoc = 2                                     # associations at a time
+#send_assoc = 1                                    # ... to send on; more only to an archive that is known to cope
 #charset = "ISO_IR 100"                            # of answers that do not say theirs
 #transfer_syntaxes = ["ExplicitVRLittleEndian", "1.2.840.10008.1.2"]
 #include_storage_classes = ["^CT Image", "^MR Image"] # UIDs, or regular expressions for names; none: all

@@ -53,8 +53,12 @@ async def move(
                 finals = await line.ask(unit, lambda unit: list(unit.expected))
                 reasons = [(status_text("C-MOVE", f.status), f.status) for f in finals if f.status]
                 for reason, _ in reasons:
-                    log.warning("%s says of series %s: %s", source, unit.series_uid, reason)
-                await _verify(there, dest, unit, report, reasons[0] if reasons else ("", None), name)
+                    log.info("%s says of series %s: %s", source, unit.series_uid, reason)
+                said: tuple[str, int | None] = ("", None)
+                if reasons:
+                    reason, status = reasons[0]
+                    said = f"{source} could not send it to {dest}: {reason}; does it know {dest.ae_title}?", status
+                await _verify(there, dest, unit, report, said, name)
         finally:
             await line.close()
             await there.close()
@@ -84,7 +88,8 @@ async def _verify(
                 break
     except NetworkError as error:
         # It has, as far as its sender knows: that is all there is to know.
-        report.doubt(f"what arrived cannot be verified: {error.message}")
+        if not reason[0]:
+            report.doubt(f"what arrived cannot be verified: {error.message}")
         for uid in unit.expected:
             outcome = Outcome.FAILED if reason[0] else Outcome.SENT
             report.record(uid, outcome, dest=name, reason=reason[0], status=reason[1])

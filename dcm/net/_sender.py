@@ -134,7 +134,7 @@ class Sender:
         dest: str = "",
     ) -> None:
         self._state = SendState(local, remote, bridge, owner, report, dest)
-        self._pace = Pace(min(remote.max_assoc, _MOST_LINES))
+        self._pace = Pace(min(remote.send_assoc, remote.max_assoc, _MOST_LINES))
         self._others: dict[asyncio.Task[None], Line] = {}
 
     async def run(self, queue: SendQueue) -> None:

@@ -47,6 +47,6 @@ class StaticRoute:
             raise UsageError("a route without a transfer method")
         if self.filt is not None and TransferMethod.PROXY not in self.methods:
             raise UsageError(
-                f"a filter cannot change what gets there by {self.methods[0].value}",
+                f"an edit or another filter cannot change what gets there by {self.methods[0].value}",
                 hint="instances are filtered on their way through us: that is method 'proxy'",
             )

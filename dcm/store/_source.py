@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dcm._bridge import Bridge
-from dcm.errors import StoreError, UsageError
+from dcm.errors import StoreError, UnusableIndexError, UsageError
 from dcm.levels import QueryLevel
 from dcm.query._parts import parts_of
 from dcm.report import QueryReport, TransferReport
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from dcm.instance import Instance
     from dcm.query import QueryResult
     from dcm.report import Report
-    from dcm.store.index import Index, IndexedFile, ScanResult
+    from dcm.store.index import Index as IndexType
+    from dcm.store.index import IndexedFile, ScanResult
 
 __all__ = ["DirSource", "LocalChunk"]
 
@@ -89,7 +90,7 @@ class DirSource:
     index: bool
 
     def __init__(self) -> None:
-        self._index: Index | None = None
+        self._index: IndexType | None = None
         self._fresh = False
         self._users: list[Bridge] = []
         self._index_lock = threading.Lock()
@@ -149,7 +150,7 @@ class DirSource:
             except StoreError as exc:
                 self._give_up_index(exc)
 
-    def _opened(self) -> Index:
+    def _opened(self) -> IndexType:
         """The index, opened; with the lock held."""
         from dcm.store.index import Index
 
@@ -162,10 +163,19 @@ class DirSource:
         return self._index
 
     def _refresh(self, report: Report | None, stop: threading.Event, *, again: bool) -> ScanResult | None:
+        from dcm.store.index import Index
+
         with self._index_lock:
             if self._fresh and not again:
                 return None
-            scanned = self._opened().refresh(report, stop=stop.is_set)
+            try:
+                scanned = self._opened().refresh(report, stop=stop.is_set)
+            except UnusableIndexError as exc:
+                # An index saves time, no more: without a place for it the headers are read, and forgotten afterwards.
+                log.warning("%s; going on without an index", exc.message)
+                self.index = False
+                self._index = Index.in_memory(self.path, recurse=self.recurse, file_ext=self.in_file_ext)
+                scanned = self._index.refresh(report, stop=stop.is_set)
             self._fresh = not stop.is_set()
             return scanned
 

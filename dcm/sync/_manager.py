@@ -268,6 +268,9 @@ class SyncManager:
                     await self._preview(transfer)
         except (NetworkError, StoreError) as error:
             self.give_up(error)
+        for target in self._targets:
+            if target.error is not None:
+                self.report.error("", str(target.error))
         return self.report
 
     async def _preview(self, transfer: Transfer) -> None:
@@ -313,6 +316,7 @@ class SyncManager:
                 # It is their fault; the others may still miss something.
                 if all(target.error is not None for target in self._targets):
                     raise
+                await self._preview(transfer)  # so that what does not get there has a name, and a state
             else:
                 self._n_failed += 1
                 if isinstance(error, ConnectionFailedError) or self._n_failed == _MOST_FAILURES:

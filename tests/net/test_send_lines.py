@@ -72,7 +72,7 @@ class SlowPeer:
 
 
 def node(peer: ScriptedPeer, max_assoc: int = 5) -> RemoteNode:
-    return RemoteNode(HOST, peer.ae_title, peer.port, max_assoc=max_assoc)
+    return RemoteNode(HOST, peer.ae_title, peer.port, max_assoc=max_assoc, send_assoc=max_assoc)
 
 
 @pytest.fixture(autouse=True)

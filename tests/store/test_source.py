@@ -526,3 +526,15 @@ async def test_each_sync_looks_anew(root: Path, source: LocalDir, tmp_path: Path
     assert (await sync(source, dest, dry_run=True)).planned() == (0, 0)
     (tmp_path / "dest/1.1.dcm").unlink()
     assert (await sync(source, dest, dry_run=True)).pending() == ["1.1"]
+
+
+async def test_without_a_place_for_an_index_a_directory_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cache").write_text("a file, where there should be a directory")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    home = tmp_path / "home"
+    samples = data.write_series(home)
+    report = await sync(LocalDir(home), MemoryStore())
+    assert set(report.uids(Outcome.SENT)) == {sample.sop_instance_uid for sample in samples}
+    assert "going on without an index" in caplog.text

@@ -437,3 +437,23 @@ async def test_a_source_whose_disk_is_gone_does_not_keep_the_others() -> None:
     assert uids(dest) == uids(study(2))
     assert report.exit_code == 3
     assert "the disk is gone" in report.summary()
+
+
+async def test_what_a_lost_destination_misses_has_a_name_in_the_report() -> None:
+    """Also where nobody else misses it, so that nothing of it is fetched."""
+    source, dest, lost = Watched([*study(1), *study(2)]), Watched(study(1), name="good"), Watched(name="lost")
+    lost.query_error = ConnectionFailedError("lost refused the connection", peer="lost")
+    report = TransferReport()
+    await sync(source, [dest, lost], report=report)
+    assert set(report.uids(Outcome.FAILED, "lost")) == uids(source)
+    assert uids(dest) == uids(source)
+    assert (report.exit_code, report.adds_up()) == (3, True)
+
+
+async def test_a_dry_run_says_that_a_destination_is_not_there() -> None:
+    source, lost = Watched(study(1)), Watched(name="lost")
+    lost.query_error = ConnectionFailedError("lost refused the connection", peer="lost")
+    report = TransferReport()
+    await sync(source, lost, dry_run=True, report=report)
+    assert report.exit_code != 0
+    assert any("refused the connection" in line for line in report.warnings)

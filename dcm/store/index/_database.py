@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 
-from dcm.errors import StoreError
+from dcm.errors import StoreError, UnusableIndexError
 from dcm.store.index._places import VERSION, Place
 
 __all__ = ["DamagedError", "Database", "ReplacedError"]
@@ -224,7 +224,7 @@ class Database:
 
     def _error(self, exc: OSError | sqlite3.Error) -> StoreError:
         cause = (exc.strerror or str(exc)) if isinstance(exc, OSError) else str(exc)
-        return StoreError(f"cannot use the index {self.name}: {cause}", hint="--no-index does without")
+        return UnusableIndexError(f"cannot use the index {self.name}: {cause}", hint="--no-index does without")
 
     @property
     def number(self) -> int:

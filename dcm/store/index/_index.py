@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from dcm.attrs import Attributes
-from dcm.errors import StoreError
+from dcm.errors import UnusableIndexError
 from dcm.levels import QueryLevel
 from dcm.store.index._database import DamagedError, Database, ReplacedError
 from dcm.store.index._files import FILES, IN_ORDER, IndexedFile
@@ -209,7 +209,7 @@ class Index:
             yield True
         except OSError as exc:
             cause = exc.strerror or exc
-            raise StoreError(f"cannot use the index {self._database.name}: {cause}", hint=_HINT) from exc
+            raise UnusableIndexError(f"cannot use the index {self._database.name}: {cause}", hint=_HINT) from exc
         finally:
             lock.release()
 
@@ -357,7 +357,7 @@ class Index:
         try:
             return ask()
         except DamagedError as exc:
-            raise StoreError(f"cannot use the index {self._database.name}: {exc}", hint=_HINT) from exc
+            raise UnusableIndexError(f"cannot use the index {self._database.name}: {exc}", hint=_HINT) from exc
 
 
 def _portions(uids: Iterable[str]) -> Iterator[list[str]]:
