@@ -62,7 +62,7 @@ def test_there_are_examples() -> None:
     found = list(commands(README))
     assert {example.text for example in found} >= set(NOT_HERE)
     assert {example.text.split()[1] for example in found if example.text.startswith("dcm ")} == {
-        *("demo", "echo", "query", "sync")
+        *("demo", "diff", "dump", "echo", "query", "sort", "sync")
     }
 
 
