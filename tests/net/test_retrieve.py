@@ -14,7 +14,7 @@ from pydicom import Dataset
 from dcm.errors import PartialError
 from dcm.instance import Instance
 from dcm.levels import QueryLevel
-from dcm.net import DcmNode, LocalEntity, RemoteNode
+from dcm.net import DcmNode, LocalEntity, RemoteNode, Timeouts
 from dcm.node import RetrieveMethod
 from dcm.query import QueryResult
 from dcm.report import Outcome, TransferReport
@@ -31,7 +31,10 @@ METHODS: tuple[RetrieveMethod, ...] = ("GET", "MOVE")
 
 
 def remote_of(peer: PeerProcess, *methods: RetrieveMethod, max_assoc: int = 5) -> RemoteNode:
-    return RemoteNode(HOST, peer.ae_title, peer.port, retrieve_methods=methods or METHODS, max_assoc=max_assoc)
+    # On a busy machine pynetdicom's archive falls silent now and then: asked again, it sends the rest.
+    timeouts = Timeouts(dimse=8)
+    methods = methods or METHODS
+    return RemoteNode(HOST, peer.ae_title, peer.port, retrieve_methods=methods, max_assoc=max_assoc, timeouts=timeouts)
 
 
 def of_patient(samples: list[data.Sample], *patients: str) -> list[data.Sample]:
