@@ -33,7 +33,7 @@ def _list_formats(ctx: click.Context, param: click.Parameter, value: bool) -> No
     epilog=examples(
         "dcm sort ~/mess /mnt/cdrom scans.zip ~/sorted",
         "dcm sort --method link --dir-format study-date ~/mess ~/sorted",
-        "dcm sort --dir-format '{PatientID}/{StudyDate}/{InstanceNumber:05d}-{SOPInstanceUID}' ~/mess ~/sorted",
+        "dcm sort --dir-format '{PatientID}/{StudyDate}/{SOPInstanceUID}' ~/mess ~/sorted",
         "dcm sort -n ~/mess ~/sorted",
         "dcm sort --method move ~/mess ~/mess",
     ),
