@@ -59,12 +59,7 @@ class Association(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self,
-        peer: str,
-        timeouts: Timeouts,
-        owner: Owner,
-        limits: Limits | None = None,
-        idle: float | None = None,
+        self, peer: str, timeouts: Timeouts, owner: Owner, limits: Limits | None = None, idle: float | None = None
     ) -> None:
         self.peer = peer
         self.wire = Wire(limits)
@@ -279,6 +274,11 @@ class Association(asyncio.BufferedProtocol):
         self.close()
 
     # -- the end -------------------------------------------------------------------------------------------------------
+
+    def hurry(self, idle: float) -> None:
+        """End it, as an acceptor, as soon as the requestor asks for nothing for so many seconds."""
+        self._deadlines.hurry(idle)
+        self.arm()
 
     @property
     def closed(self) -> asyncio.Future[None]:

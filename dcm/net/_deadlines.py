@@ -46,6 +46,10 @@ class Deadlines:
         self._pdu: int | None = None
         self._pdu_since = 0.0
 
+    def hurry(self, idle: float) -> None:
+        """Give up sooner on a requestor that asks for nothing."""
+        self._idle = idle if self._idle is None else min(idle, self._idle)
+
     def start(self, now: float) -> None:
         """Begin to negotiate."""
         self._since = self._last_progress = now

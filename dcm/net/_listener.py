@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 _CLOSE_WITHIN = 1.0
 _GRACE = 0.5
+# Between two instances a sender needs a moment, for its disk; one that is silent for longer has none under way.
+_SILENT = 1.0
 _TRANSIENT, _PERMANENT = 2, 1
 _BY_USER, _BY_PRESENTATION = 1, 3
 _TOO_MANY = AssociateReject(_TRANSIENT, _BY_PRESENTATION, 2)
@@ -96,6 +98,7 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._associations: set[Association] = set()
         self._per_address: Counter[str] = Counter()
+        self._draining = False
 
     async def open(self) -> None:
         """Begin to listen.
@@ -119,6 +122,29 @@ class Listener:
         except OSError as error:
             raise _listen_error(self.local, error) from error
         self.port = self._server.sockets[0].getsockname()[1]
+
+    @property
+    def n_associations(self) -> int:
+        """How many associations are open, or about to be."""
+        return len(self._associations)
+
+    async def deserted(self) -> None:
+        """Wait until no association is open."""
+        while self._associations:
+            await asyncio.wait([association.closed for association in self._associations])
+
+    async def drain(self, seconds: float) -> None:
+        """Let nobody else in, and wait until those who are here have gone or are silent, for some seconds at most.
+
+        What they send meanwhile is taken and answered as before. `close` ends what is left.
+        """
+        self._draining = True
+        if self._server is not None:
+            self._server.close()
+        for association in list(self._associations):
+            association.hurry(_SILENT)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await within(self.deserted(), seconds)
 
     async def close(self, *, patience: float | None = None) -> None:
         """Stop listening, wait for the handlers, and end what associations there are.
@@ -203,6 +229,8 @@ class Listener:
         self._per_address[association.address] += 1
         association.wire.listen()
         policy, address = self._policy, association.address
+        if self._draining:  # it was in the queue of the socket when that was closed
+            association.hurry(_SILENT)
         if policy.addresses is not None and address not in policy.addresses:
             log.warning("%s is not an address that may call us", address)
             association.refuse(_CALLING_UNKNOWN)

@@ -408,6 +408,44 @@ async def test_a_cancelled_listener_does_not_wait_for_ever(samples: list[data.Sa
             await storing
 
 
+async def test_draining_lets_those_who_send_finish(samples: list[data.Sample]) -> None:
+    taker = Taker()
+    async with entity().listening() as listener:
+        await listener.register(taker, EventFilter())
+        async with calling(listener.port) as busy, calling(listener.port) as silent:
+            for link in (busy, silent):
+                await link.associate(CT_PAIR)
+            assert listener.n_associations == 2
+            draining = asyncio.ensure_future(listener.drain(20))
+            await asyncio.sleep(0)
+            with pytest.raises(ConnectionRefusedError):
+                async with calling(listener.port):
+                    raise AssertionError("it lets somebody in")
+            for sample in samples[:3]:
+                assert await busy.store(sample) == 0
+            await busy.release()
+            assert (await silent.rest())[-2:] == ["abort", "end"]
+            await draining
+        assert listener.n_associations == 0
+    assert taker.data_sets == bytes_of(samples[:3])
+
+
+async def test_draining_ends_in_time(samples: list[data.Sample]) -> None:
+    async def handler(event: DicomEvent) -> int:
+        await asyncio.sleep(0.5)
+        return 0
+
+    async with entity().listening() as listener, calling(listener.port) as link:
+        await listener.register(handler, EventFilter())
+        await link.associate(CT_PAIR)
+        storing = asyncio.ensure_future(link.store(samples[0]))
+        await asyncio.sleep(0.1)
+        await listener.drain(0.1)
+        assert listener.n_associations == 1  # closing waits for what was begun
+        await listener.close()
+        assert await storing == 0
+
+
 async def test_an_association_that_is_lost_within_an_instance(tmp_path: Path) -> None:
     """What came of it is dropped with its file, whether it lay in memory or streamed to disk."""
     large = data.write_multi_frame(tmp_path / "large.dcm", 30 << 20)
