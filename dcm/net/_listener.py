@@ -98,6 +98,7 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._associations: set[Association] = set()
         self._per_address: Counter[str] = Counter()
+        self._peers: dict[Association, tuple[str, str]] = {}
         self._draining = False
 
     async def open(self) -> None:
@@ -231,7 +232,7 @@ class Listener:
         policy, address = self._policy, association.address
         if self._draining:  # it was in the queue of the socket when that was closed
             association.hurry(_SILENT)
-        if policy.addresses is not None and address not in policy.addresses:
+        if not policy.admits_address(address):
             log.warning("%s is not an address that may call us", address)
             association.refuse(_CALLING_UNKNOWN)
         elif len(self._associations) > policy.max_associations or self._per_address[address] > policy.max_per_address:
@@ -245,12 +246,15 @@ class Listener:
         policy = self._policy
         name = safe_text(f"{request.calling_ae}@{association.address}", 60)
         association.peer = name
-        if policy.calling_ae_titles is not None and request.calling_ae not in policy.calling_ae_titles:
+        if not policy.admits_caller(request.calling_ae):
             log.warning("%s is not an AE title that may call us", name)
             association.refuse(_CALLING_UNKNOWN)
-        elif policy.require_called_ae and request.called_ae != self.local.ae_title:
+        elif not policy.admits_call(request.called_ae, self.local.ae_title):
             log.warning("%s called for %s, which is not us", name, safe_text(request.called_ae, 20))
             association.refuse(_CALLED_UNKNOWN)
+        elif not self._has_room_for(association, request.calling_ae):
+            log.warning("too many associations of %s: it is told to come back later", name)
+            association.refuse(_TOO_MANY)
         else:
             contexts = accept_contexts(request.contexts, self._supported())
             # A requestor that proposes to be an SCP as well learns that we only receive (PS3.7 annex D.3.3.4).
@@ -258,12 +262,24 @@ class Listener:
             accept = AssociateAccept(contexts, roles, self._limits.max_pdu)
             association.answer(association.wire.accept(accept))
 
+    def _has_room_for(self, association: Association, calling_ae: str) -> bool:
+        """Whether a caller may have one more association, which is counted from now on."""
+        limit, peer = self._policy.max_per_peer, (calling_ae, association.address)
+        if limit is None:
+            return True
+        # One that is released already may still be closing its connection.
+        if sum(other == peer and open_one.usable for open_one, other in self._peers.items()) >= limit:
+            return False
+        self._peers[association] = peer
+        return True
+
     def request_received(self, association: Association, context_id: int, command: Command) -> DataSink | None:
         """A DIMSE request has come."""
         return self._service.request_received(association, context_id, command)
 
     def association_closed(self, association: Association) -> None:
         """Forget an association."""
+        self._peers.pop(association, None)
         if association in self._associations:
             self._associations.discard(association)
             self._per_address[association.address] -= 1
