@@ -91,7 +91,13 @@ class SendState:
         self.answered_one: Callable[[int, float], None] = lambda _n_bytes, _waited: None
 
     def record(
-        self, instance: Instance, outcome: Outcome, reason: str = "", n_bytes: int = 0, status: int | None = None
+        self,
+        instance: Instance,
+        outcome: Outcome,
+        reason: str = "",
+        n_bytes: int = 0,
+        status: int | None = None,
+        error: Exception | None = None,
     ) -> None:
         """Enter what became of an instance."""
         refused = outcome is Outcome.FAILED and not reason.startswith("cannot be read")
@@ -104,6 +110,7 @@ class SendState:
             status=status,
             refused=refused,
             path=instance.path,
+            error=error,
         )
 
 
@@ -193,7 +200,9 @@ class Line:
         """Nothing more will be sent."""
         cause = self._state.failure or error
         assert item.instance is not None
-        self._state.record(item.instance, Outcome.FAILED, why(cause))
+        # Where no association could be had, it is not this one that failed: it was not sent at all.
+        own = error if item.tries and isinstance(error, NetworkError) else None
+        self._state.record(item.instance, Outcome.FAILED, why(cause), error=own)
         if item.placed is not None and not item.placed.done():
             item.placed.set_exception(cause)
         self._end(item, safe=False)
@@ -220,7 +229,7 @@ class Line:
             if lost is not None:
                 await self._close()
                 if not self._go_on(item, lost):
-                    state.record(instance, Outcome.FAILED, lost.message)
+                    state.record(instance, Outcome.FAILED, lost.message, error=lost)
                     return False
                 await self._pause(item.tries, lost)
             elif item.answers:
@@ -230,7 +239,7 @@ class Line:
             except NoContextError as error:
                 if self._on_open is not None:
                     raise
-                state.record(instance, Outcome.FAILED, error.message)
+                state.record(instance, Outcome.FAILED, error.message, error=error)
                 return False
             begun = time()
             try:
@@ -239,7 +248,7 @@ class Line:
                 lost = error
                 continue
             except (OSError, DcmError) as error:
-                state.record(instance, Outcome.FAILED, f"cannot be read: {why(error)}")
+                state.record(instance, Outcome.FAILED, f"cannot be read: {why(error)}", error=error)
                 return False
             if self._enough(item, status, time() - begun):
                 return self._judge(instance, status)
@@ -258,7 +267,7 @@ class Line:
         state.choked = 0
         state.answered = True
         # Out of resources is the one failure that another try may cure (PS3.4 table B.2-1).
-        if status & 0xFF00 != 0xA700:
+        if status & 0xFF00 != 0xA700 or not state.report.patient:
             state.short = 0
             assert item.instance is not None
             state.answered_one(item.instance.size, waited)
@@ -271,10 +280,11 @@ class Line:
 
     def _go_on(self, item: Item, error: NetworkError) -> bool:
         """Whether to send an instance once more whose association broke."""
-        if not isinstance(error, (AssociationAbortedError, PeerTimeoutError)):
+        patient = self._state.report.patient
+        if patient and not isinstance(error, (AssociationAbortedError, PeerTimeoutError)):
             raise error
         item.tries += 1
-        if item.tries < (2 if isinstance(error, PeerTimeoutError) else _TRIES):
+        if patient and item.tries < (2 if isinstance(error, PeerTimeoutError) else _TRIES):
             if self._on_open is not None:
                 raise error
             return True
@@ -351,6 +361,8 @@ class Line:
         if self._on_open is not None or (isinstance(error, ConnectionFailedError) and not self._state.answered):
             return False
         if isinstance(error, AssociationRejectedError) and not error.transient:
+            return False
+        if not self._state.report.patient:
             return False
         return n_tries < (_KNOCKS if self._state.answered else _TRIES)
 

@@ -41,9 +41,13 @@ class TransferReport(Report):
         Why completeness is unknown.
     dry_run : bool
         Nothing is to move: what is expected is what would be asked for, and none of it is missing.
+    patient : bool
+        Whether whoever transfers tries again by itself what a peer did not take because it was busy, full or gone. Not
+        where whoever reads the report does that, from a queue that outlives both.
     """
 
     dry_run: bool = False
+    patient: bool = True
 
     def __init__(self, progress: Progress | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -110,6 +114,7 @@ class TransferReport(Report):
         status: int | None = None,
         refused: bool = False,
         path: str | os.PathLike[str] | None = None,
+        error: Exception | None = None,
     ) -> Outcome:
         """Say what became of an instance.
 
@@ -136,6 +141,9 @@ class TransferReport(Report):
             Whether it failed because the peer refused or could not be reached.
         path : str or PathLike, optional
             The file that has to do with it; kept where there is something to tell.
+        error : Exception, optional
+            What this very instance failed by, where that is an exception: for subclasses that want to know whether it
+            is worth another try. Nothing for those that were not tried at all since the destination was lost.
 
         Returns
         -------

@@ -43,6 +43,7 @@ class _Result(NamedTuple):
     path: str | os.PathLike[str] | None = None
     series_uid: str = ""
     size: int = 0
+    error: Exception | None = None
 
 
 class StoreQueue:
@@ -133,6 +134,7 @@ class StoreQueue:
             series_uid=result.series_uid,
             reason=result.reason,
             path=result.path,
+            error=result.error,
         )
 
     def _work(self, item: Sendable) -> _Result:
@@ -148,7 +150,7 @@ class StoreQueue:
             cause = exc if isinstance(exc, OSError) else exc.__cause__
             why = cause.strerror if isinstance(cause, OSError) else exc
             name = os.fspath(item) if isinstance(item, (str, os.PathLike)) else str(item.get("SOPInstanceUID", ""))
-            return _Result(name, Outcome.FAILED, f"cannot be read: {why}")
+            return _Result(name, Outcome.FAILED, f"cannot be read: {why}", error=exc)
         with instance:
             return self._place(instance)
 
@@ -158,7 +160,7 @@ class StoreQueue:
             stored = self._store(instance)
             series_uid = instance.header.text(_SERIES_INSTANCE_UID)
         except StoreError as exc:
-            return _Result(uid, Outcome.FAILED, reason_of(exc))
+            return _Result(uid, Outcome.FAILED, reason_of(exc), error=exc)
         except DcmError as exc:
-            return _Result(uid, Outcome.FAILED, exc.message)
+            return _Result(uid, Outcome.FAILED, exc.message, error=exc)
         return _Result(uid, stored.outcome, stored.reason, stored.path, series_uid, instance.size)

@@ -201,6 +201,7 @@ class _Renamed(TransferReport):
         status: int | None = None,
         refused: bool = False,
         path: str | os.PathLike[str] | None = None,
+        error: Exception | None = None,
     ) -> Outcome:
         return self._to.record(
             self._original(uid),
@@ -211,6 +212,7 @@ class _Renamed(TransferReport):
             status=status,
             refused=refused,
             path=path,
+            error=error,
         )
 
     def arriving(self, n_bytes: int) -> None:

@@ -6,9 +6,11 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dcm.errors import AssociationAbortedError, ConnectionFailedError, NoContextError, ProtocolError
 from dcm.instance import Instance
 from dcm.net import LocalEntity, RemoteNode, Timeouts
 from dcm.net import _send_line as send_line
@@ -281,6 +283,78 @@ async def test_a_peer_that_answers_nothing_more(local: LocalEntity) -> None:
     assert report.adds_up()
     assert report.exit_code == 4
     assert len(peer.links) < 10
+
+
+class Impatient(TransferReport):
+    """Somebody who tries again himself, and wants to know by what each one failed."""
+
+    patient = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: dict[str, Exception | None] = {}
+
+    def record(self, uid: str, outcome: Outcome, *, error: Exception | None = None, **said: Any) -> Outcome:
+        if outcome is Outcome.FAILED:
+            self.failures[uid] = error
+        return super().record(uid, outcome, **said)
+
+
+async def test_an_impatient_report_and_a_full_disk(local: LocalEntity) -> None:
+    """Each is sent once, and nobody waits for room."""
+    report = Impatient()
+
+    async def script(link: Link) -> None:
+        await serve(link, lambda request: 0 if request.command.affected_instance == "1.2.3.2" else 0xA700)
+
+    async with ScriptedPeer(script) as peer, local.send(peer.node, report=report) as queue:
+        for number in range(4):
+            await queue.put(instance(number))
+    assert peer.links[0].seen.count("C-STORE-RQ") == 4
+    assert report.failures == {"1.2.3.0": None, "1.2.3.1": None, "1.2.3.3": None}
+    assert [problem.status for problem in report.problems] == [0xA700] * 3
+
+
+@pytest.mark.parametrize("garbage", [False, True])
+async def test_an_impatient_report_and_lost_associations(local: LocalEntity, garbage: bool) -> None:
+    """The one that was on its way fails; after three of them nothing more is sent, and the rest was not tried."""
+    report = Impatient()
+
+    async def script(link: Link) -> None:
+        await link.accept()
+        await link.message()
+        if garbage:
+            link.raw(b"\x09\x00\x00\x00\x00\x00")
+            await link.rest()
+
+    async with ScriptedPeer(script) as peer:
+        async with local.send(peer.node, report=report) as queue:
+            placed = await asyncio.gather(*(queue.place(instance(n)) for n in range(5)), return_exceptions=True)
+    kind = ProtocolError if garbage else AssociationAbortedError
+    assert placed[:2] == [False, False]
+    assert [type(error) for error in placed[2:]] == [kind] * 3
+    assert [type(error) for error in report.failures.values()] == [kind] * 3 + [type(None)] * 2
+    assert len(peer.links) == 3
+
+
+async def test_an_impatient_report_and_nobody_there(local: LocalEntity, free_port: int) -> None:
+    report = Impatient()
+    async with local.send(RemoteNode(HOST, "NOBODY", free_port), report=report) as queue:
+        placed = await asyncio.gather(*(queue.place(instance(n)) for n in range(2)), return_exceptions=True)
+    assert all(isinstance(error, ConnectionFailedError) for error in placed)
+    assert report.failures == {"1.2.3.0": None, "1.2.3.1": None}
+
+
+async def test_an_impatient_report_and_a_class_that_is_refused(local: LocalEntity) -> None:
+    report = Impatient()
+
+    async def script(link: Link) -> None:
+        await link.accept(lambda _: False)
+        await link.rest()
+
+    async with ScriptedPeer(script) as peer, local.send(peer.node, report=report) as queue:
+        await queue.put(instance(1))
+    assert isinstance(report.failures["1.2.3.1"], NoContextError)
 
 
 async def test_an_answer_without_a_status(local: LocalEntity) -> None:
