@@ -11,9 +11,13 @@
     ├── DataError (1)
     │   ├── InvalidDicomError        not DICOM, truncated, or without its identifiers
     │   ├── InconsistentDataError    contradicts the patient/study/series hierarchy seen so far
+    │   ├── RouteError               no rule says where an instance goes, or what decides it cannot be read
     │   └── UndecidedError           a query result does not tell what a filter would do
     ├── StoreError (1)               a directory that cannot be read or written
     │   ├── ConflictError            something else has the name, and was to be left alone
+    │   ├── SpoolError               the spool of a forwarder
+    │   │   ├── SpoolBusyError       another forwarder has it
+    │   │   └── SpoolFullError       no room for another instance, until there is again
     │   ├── UnusableIndexError       the index of a directory, which is only there to save time
     │   └── UnsafePathError          a path that would leave its root, or meets a symlink under it
     ├── NetworkError (4)             always names the peer
@@ -57,6 +61,10 @@ __all__ = [
     "PeerTimeoutError",
     "ProtocolError",
     "QueryError",
+    "RouteError",
+    "SpoolBusyError",
+    "SpoolError",
+    "SpoolFullError",
     "StoreError",
     "TemplateError",
     "UndecidedError",
@@ -128,8 +136,12 @@ class InconsistentDataError(DataError):
     """A data set that contradicts the hierarchy of those before it, one study with two patients say."""
 
 
+class RouteError(DataError):
+    """No rule of a route says where an instance goes, or what decides that cannot be read from it."""
+
+
 class UndecidedError(DataError):
-    """What a filter does depends on attributes that a query result does not hold: the data itself has to be seen."""
+    """What a filter or a route does depends on attributes that a query result does not hold: the data itself has to be seen."""
 
 
 class StoreError(DcmError):
@@ -138,6 +150,28 @@ class StoreError(DcmError):
 
 class ConflictError(StoreError):
     """Something else has the name that an instance should get, and nothing was to be done about it."""
+
+
+class SpoolError(StoreError):
+    """The spool of a forwarder cannot be read or written."""
+
+
+class SpoolBusyError(SpoolError):
+    """Another forwarder has the spool.
+
+    Attributes
+    ----------
+    pid : int
+        Its process, 0 where that is not known.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", pid: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.pid = pid
+
+
+class SpoolFullError(SpoolError):
+    """There is no room in the spool for another instance; there may be later."""
 
 
 class UnusableIndexError(StoreError):
