@@ -93,7 +93,7 @@ async def test_real_callers_by_ae_title_and_by_what_they_call_us() -> None:
             asyncio.to_thread(pynetdicom_echo, port, "FRIEND"),
             asyncio.to_thread(pynetdicom_echo, port, "STRANGER"),
         )
-    assert answers == [True, False, False, True, False]
+    assert list(answers) == [True, False, False, True, False]
 
 
 async def test_real_callers_by_network() -> None:
