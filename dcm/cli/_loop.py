@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["run_async"]
+__all__ = ["run_async", "run_service"]
 
 _T = TypeVar("_T")
 
@@ -35,6 +35,52 @@ def run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
         if received:
             raise KeyboardInterrupt from None
         raise
+
+
+def run_service(coroutine: Coroutine[Any, Any, _T], stop: Callable[[], None]) -> tuple[_T, int]:
+    """Run a coroutine that ends by itself when it is asked to: SIGINT and SIGTERM ask it. A second one kills.
+
+    Returns
+    -------
+    result : object
+        What the coroutine returned.
+    number : int
+        The signal that asked for the end; 0 where none did.
+    """
+    received: list[int] = []
+
+    async def served() -> _T:
+        with _signals_call(stop, received):
+            return await coroutine
+
+    return asyncio.run(served()), received[0] if received else 0
+
+
+@contextlib.contextmanager
+def _signals_call(stop: Callable[[], None], received: list[int]) -> Iterator[None]:
+    """Let the first signal call a function, and note it."""
+    loop = asyncio.get_running_loop()
+    before: dict[signal.Signals, Any] = {}
+
+    def on_signal(number: signal.Signals) -> None:
+        received.append(number)
+        for each in before:
+            loop.remove_signal_handler(each)
+            # asyncio puts Python's own handler back, which for SIGINT would have to wait for the event loop.
+            signal.signal(each, signal.SIG_DFL)
+        stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        handler = signal.getsignal(number)
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(number, on_signal, number)
+            before[number] = handler
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

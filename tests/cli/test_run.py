@@ -158,3 +158,39 @@ def test_a_name_that_the_terminal_cannot_show_is_no_failure() -> None:
     done = run_dcm("echo", "東京", env={"PYTHONIOENCODING": "latin-1"})
     assert done.returncode == 2
     assert "no node called '\\u6771\\u4eac'" in done.stderr
+
+
+SERVICE = """
+import asyncio, sys
+from dcm.cli._loop import run_service
+
+async def serve():
+    print("begun", flush=True)
+    await asked.wait()
+    print("asked", flush=True)
+    {end}
+    return "done"
+
+asked = asyncio.Event()
+print(run_service(serve(), asked.set), flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_service_is_asked_to_end_and_a_second_signal_kills(number: signal.Signals, ends: bool) -> None:
+    end = "pass" if ends else "__import__('time').sleep(60)"
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVICE.format(end=end)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        assert process.stdout.readline() == "asked\n"
+        if not ends:
+            process.send_signal(number)
+        printed, shown = process.communicate(timeout=20)
+    assert printed == (f"('done', <Signals.{number.name}: {int(number)}>)\n" if ends else "")
+    assert shown == ""
+    assert process.returncode == (0 if ends else -number)
