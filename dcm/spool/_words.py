@@ -171,6 +171,9 @@ class Settled:
         The DIMSE status that the destination gave.
     not_before : float, optional
         For QUEUED: when to try again, in seconds since 1970.
+    tried : bool, optional
+        For QUEUED: False where it is handed back without having been tried, since the destination cannot be reached or
+        we stop. Its attempts stay as they are, and without a `reason` so do reason and status.
     """
 
     delivery_id: int
@@ -178,6 +181,7 @@ class Settled:
     reason: str = ""
     status: int | None = None
     not_before: float = 0.0
+    tried: bool = True
 
 
 @dataclass(frozen=True, slots=True)
