@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dcm import keywords
-from dcm.cli._values import check_value
 from dcm.errors import QueryError, UsageError
+from dcm.query._key_values import check_value
 from dcm.text import safe_text
 
 if TYPE_CHECKING:

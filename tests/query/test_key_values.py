@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcm.cli._values import check_value
 from dcm.errors import QueryError
+from dcm.query._key_values import check_value
 from dcm.text import safe_text
 
 
