@@ -14,7 +14,7 @@ from dcm.attrs import MAX_DEPTH, PIXEL_REPRESENTATION, SPECIFIC_CHARACTER_SET, A
 from dcm.errors import InvalidDicomError, UsageError
 from dcm.filt._changes import Change, changes_of
 from dcm.filt._charset import charset_of, fits, to_utf_8
-from dcm.filt._filter import Filter
+from dcm.filt._filter import Filter, digest
 from dcm.filt._uids import DEFAULT_UID_PREFIX, HELD, KINDS, Kind, UidMap, kind_in_item
 from dcm.filt._values import CHARSET_VRS
 from dcm.lazyset import AllSet, LazySet
@@ -105,6 +105,9 @@ def make_edit_filter(
         raise UsageError("no edits")
     changes = changes_of(edits)
     entropy = [add_uid_entropy] if isinstance(add_uid_entropy, str) else list(add_uid_entropy or ())
+    fingerprint = digest(
+        "edit", [sorted(json.dumps(change.canonical()) for change in changes), update_uids, uid_prefix, entropy]
+    )
     editor = _Editor(changes, _uid_map(changes, uid_prefix, entropy if update_uids else None), update_uids)
     return Filter(
         editor.edit,
@@ -113,6 +116,7 @@ def make_edit_filter(
         editor.inverts,
         on_record=editor.on_record,
         name=name,
+        fingerprint=fingerprint,
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -45,6 +48,8 @@ class Filter:
         than the record holds. Without it, `func` is asked where the record holds all that it reads.
     name : str, optional
         For messages.
+    fingerprint : str, optional
+        What tells it from other filters, in every process; see `fingerprint`.
 
     Examples
     --------
@@ -56,7 +61,7 @@ class Filter:
     False
     """
 
-    __slots__ = ("_func", "_on_record", "invertible_elems", "name", "read_elems", "write_elems")
+    __slots__ = ("_fingerprint", "_func", "_on_record", "invertible_elems", "name", "read_elems", "write_elems")
 
     def __init__(
         self,
@@ -67,6 +72,7 @@ class Filter:
         *,
         on_record: Callable[[Attributes], Attributes | None] | None = None,
         name: str = "",
+        fingerprint: str = "",
     ) -> None:
         self._func = func
         self._on_record = on_record
@@ -74,6 +80,17 @@ class Filter:
         self.write_elems: LazySet[int] = tags_of(write_elems)
         self.invertible_elems: LazySet[int] = tags_of(invertible_elems)
         self.name = name or str(getattr(func, "__name__", "filter"))
+        self._fingerprint = fingerprint
+
+    @property
+    def fingerprint(self) -> str:
+        """What it is known by in every process: the same for filters that do the same.
+
+        The edits and settings of an edit filter, the selector of one that rejects, the parts of several, behind one
+        another; of any other function the module and the name, so that two closures of one function look the same
+        unless they are told apart by the argument `fingerprint`.
+        """
+        return self._fingerprint or _name_of(self._func)
 
     @property
     def changes_identity(self) -> bool:
@@ -201,6 +218,11 @@ class MultiFilter(Filter):
             result = filt(result)
         return result
 
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprints of its parts, in their order."""
+        return " then ".join([filt.fingerprint for filt in self.filters]) or "no filter"
+
     def on_record(self, record: Attributes) -> Attributes | None:
         result: Attributes | None = record
         for filt in self.filters:
@@ -217,6 +239,20 @@ def tags_of(elems: Elements) -> LazySet[int]:
         tags = LazySet([_tag(elem) for elem in members])
         return tags if elems.is_finite else ~tags
     return LazySet([_tag(elem) for elem in elems])
+
+
+def _name_of(func: Callable[..., object]) -> str:
+    """Module and qualified name of a function, or of the class of what can be called like one."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    named = func if hasattr(func, "__qualname__") else type(func)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def digest(kind: str, parts: object) -> str:
+    """A short fingerprint of what can be written as JSON, with a word for people before it."""
+    text = json.dumps(parts, sort_keys=True).encode("utf-8", "surrogatepass")
+    return f"{kind}-{hashlib.blake2b(text, digest_size=8).hexdigest()}"
 
 
 def _tag(elem: int | str) -> int:

@@ -11,7 +11,7 @@ from dcm._raw import record_of
 from dcm.attrs import Attributes, Value
 from dcm.errors import InvalidDicomError, UndecidedError, UsageError
 from dcm.filt._compare import check_pattern, keys_of, texts_of, wanted_key
-from dcm.filt._filter import Filter
+from dcm.filt._filter import Filter, digest
 from dcm.filt._paths import ElementPath, parse_path
 from dcm.keywords import keyword_of
 from dcm.lazyset import LazySet
@@ -225,7 +225,8 @@ def make_reject_filter(selector: Selector, *, name: str = "") -> Filter:
             raise UndecidedError(f"{name} depends on {listed}, which the query result does not have")
         return None if selected else record
 
-    return Filter(reject, selector.elems, (), on_record=on_record, name=name)
+    fingerprint = digest("reject", str(selector))
+    return Filter(reject, selector.elems, (), on_record=on_record, name=name, fingerprint=fingerprint)
 
 
 def _path_and_position(attr: str | int) -> tuple[ElementPath, int | None]:

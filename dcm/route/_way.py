@@ -1,0 +1,84 @@
+"""One destination of an instance, and what happens on the way there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dcm.errors import RouteError
+from dcm.store.base import TransferMethod
+
+if TYPE_CHECKING:
+    from dcm.filt import Filter
+    from dcm.store.base import DataSink
+
+__all__ = ["UnroutedError", "Way", "same_sink", "sink_key"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One destination of an instance, and what happens on the way there.
+
+    Parameters
+    ----------
+    sink : DataSink
+        Where to.
+    filt : Filter, optional
+        What becomes of it on the way.
+    methods : tuple of TransferMethod, optional
+        How it may get there, best first.
+    route : str, optional
+        The route that it comes from, for messages.
+
+    Attributes
+    ----------
+    key : str
+        The same for the same destination and the same filter, in every process: what a journal knows it by.
+    """
+
+    sink: DataSink
+    filt: Filter | None = None
+    methods: tuple[TransferMethod, ...] = (TransferMethod.PROXY,)
+    route: str = field(default="", compare=False)
+    key: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        key = sink_key(self.sink)
+        object.__setattr__(self, "key", f"{key} | {self.filt.fingerprint}" if self.filt is not None else key)
+
+    def __str__(self) -> str:
+        return f"{self.sink} through {self.filt.name}" if self.filt is not None else str(self.sink)
+
+
+class UnroutedError(RouteError):
+    """Some routes do not say where an instance goes.
+
+    Attributes
+    ----------
+    ways : tuple of Way
+        Where the other routes send it, as far as that does not depend on those that say nothing: the first route that
+        names a destination decides what becomes of the instance on the way there.
+    by_route : tuple of tuple of Way
+        The same for each route.
+    errors : tuple of RouteError
+        Why, one for each route that says nothing.
+    """
+
+    def __init__(self, errors: Sequence[RouteError], by_route: Sequence[tuple[Way, ...]] = ()) -> None:
+        super().__init__("; ".join(dict.fromkeys(error.message for error in errors)))
+        self.by_route = tuple(by_route)
+        self.ways = tuple([way for ways in by_route for way in ways])
+        self.errors = tuple(errors)
+
+
+def sink_key(sink: DataSink) -> str:
+    """What a destination is known by: a directory by its absolute path, wherever the process runs."""
+    path = getattr(sink, "path", None)
+    return str(path.absolute()) if isinstance(path, Path) else str(sink)
+
+
+def same_sink(one: DataSink, other: DataSink) -> bool:
+    """Whether two destinations are one."""
+    return one is other or (sink_key(one) == sink_key(other) and one.overlaps(other))
