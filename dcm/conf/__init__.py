@@ -6,9 +6,19 @@ never written, but for the examples that `create_config` puts into a new one.
 
 from __future__ import annotations
 
-from dcm.conf._config import DcmConfig, Overrides
+from dcm.conf._config import DcmConfig
 from dcm.conf._example import EXAMPLE
 from dcm.conf._file import create_config, default_path
-from dcm.conf._schema import LocalDirSettings
+from dcm.conf._overrides import RULES, Overrides
+from dcm.conf._schema import AccessSettings, LocalDirSettings
 
-__all__ = ["EXAMPLE", "DcmConfig", "LocalDirSettings", "Overrides", "create_config", "default_path"]
+__all__ = [
+    "EXAMPLE",
+    "RULES",
+    "AccessSettings",
+    "DcmConfig",
+    "LocalDirSettings",
+    "Overrides",
+    "create_config",
+    "default_path",
+]

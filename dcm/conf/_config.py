@@ -1,54 +1,34 @@
-"""What a name, an inline node or a path on the command line stands for."""
+"""The configuration: what its names stand for, as stores and routes that can be used."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from dcm.conf._file import Sections, default_path, read_config
 from dcm.conf._guess import Guess, guess
-from dcm.conf._schema import ANY_ADDRESS, LocalDirSettings, near
+from dcm.conf._overrides import Overrides
+from dcm.conf._places import Places
+from dcm.conf._schema import AccessSettings
 from dcm.errors import ConfigError, UsageError
 from dcm.node import DcmNode, RemoteNode
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
+    from dcm.net import LocalEntity
+    from dcm.route import DynamicRoute, StaticRoute
+    from dcm.store.base import DataSink
     from dcm.store.local_dir import LocalDir
+    from dcm.store.net_repo import NetRepo
 
-__all__ = ["DcmConfig", "Overrides"]
+    Route: TypeAlias = StaticRoute | DynamicRoute
 
-
-@dataclass(frozen=True)
-class Overrides:
-    """What the command line says over the configuration file; None leaves it as the file says.
-
-    Parameters
-    ----------
-    local : str or None
-        Name or inline node of the local entity.
-    out_fmt : str or None
-        The path template of every destination directory.
-    recurse : bool or None
-        Whether source directories are read with those below them.
-    in_file_ext, out_file_ext : str or None
-        The file name extension in source and in destination directories.
-    index : bool or None
-        Whether an index of directories is kept.
-    """
-
-    local: str | None = None
-    out_fmt: str | None = None
-    recurse: bool | None = None
-    in_file_ext: str | None = None
-    out_file_ext: str | None = None
-    index: bool | None = None
+__all__ = ["DcmConfig"]
 
 
-class DcmConfig:
-    """The configuration: named nodes and directories, and what a text on the command line means.
+class DcmConfig(Places):
+    """The configuration: named nodes, directories and routes, and what a text on the command line means.
 
     Parameters
     ----------
@@ -60,7 +40,8 @@ class DcmConfig:
     Raises
     ------
     ConfigError
-        The file is not there, or something in it is wrong.
+        The file is not there, or something in it is wrong. What values of selectors, edits and queries mean is read
+        when they are used; `check` reads it all.
 
     Notes
     -----
@@ -75,222 +56,226 @@ class DcmConfig:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, overrides: Overrides | None = None) -> None:
-        self.path = Path(path) if path is not None else default_path()
-        self.overrides = overrides or Overrides()
-        if path is None and not self.path.exists():
-            self._sections = Sections()
-        else:
-            self._sections = read_config(self.path)
+        super().__init__(path, overrides=overrides)
+        self._entities: dict[tuple[DcmNode, AccessSettings], LocalEntity] = {}
+        self._sinks: dict[tuple[str, bool], DataSink] = {}
 
-    @property
-    def local_nodes(self) -> Mapping[str, DcmNode]:
-        """The nodes of ``[local_nodes]`` by name."""
-        return self._sections.local_nodes
+    def entity(self, text: str | None = None) -> LocalEntity:
+        """Who we are, able to call and be called: with the access settings of the node; errors as in `local_node`.
 
-    @property
-    def remote_nodes(self) -> Mapping[str, RemoteNode]:
-        """The nodes of ``[remote_nodes]`` by name."""
-        return self._sections.remote_nodes
+        The same node gives the same entity each time, so that all that comes to its port is told apart by one listener.
+        """
+        from dcm.net import LocalEntity
 
-    @property
-    def local_dirs(self) -> Mapping[str, LocalDirSettings]:
-        """The directories of ``[local_dirs]`` by name."""
-        return self._sections.local_dirs
+        name, node = self._local(text)
+        access = self._sections.access.get(name, AccessSettings())
+        if (node, access) not in self._entities:
+            try:
+                self._entities[node, access] = LocalEntity(node, policy=access.policy)
+            except UsageError as exc:
+                raise ConfigError(f"{self.path}: [local_nodes.{name}]: {exc.message}", hint=exc.hint) from exc
+        return self._entities[node, access]
 
-    def local_node(self, text: str | None = None) -> DcmNode:
-        """Who we are.
+    def repo(self, text: str) -> NetRepo | LocalDir:
+        """The store that data is read from: a node, a repository or a directory; errors as in `source`."""
+        place = self.source(text)
+        if not isinstance(place, RemoteNode):
+            return place
+        return self._named_repo(text) if text in self.remote_repos else self._node(place)
 
-        Parameters
-        ----------
-        text : str or None
-            A name of ``[local_nodes]`` or an inline node. None: what the overrides say, else the node called
-            ``default``, else the only one there is, else any address with the default AE title and port.
+    def sink(self, text: str) -> DataSink:
+        """The store that data is written to: a node, a repository or a directory; errors as in `dest`.
+
+        The same text gives the same store each time.
+        """
+        if (text, False) not in self._sinks:
+            place = self.dest(text)
+            if isinstance(place, RemoteNode):
+                place_or_repo: DataSink = self._named_repo(text) if text in self.remote_repos else self._node(place)
+            else:
+                place_or_repo = place
+            self._sinks[text, False] = place_or_repo
+        return self._sinks[text, False]
+
+    def route(self, text: str) -> list[Route]:
+        """The route that a name stands for, with the overrides merged in.
+
+        Returns
+        -------
+        list of StaticRoute or DynamicRoute
+            One, or several of this name that do together what it says, see `dests`.
 
         Raises
         ------
         ConfigError
-            There is no such node, or there are several and none is the default.
-        NodeSyntaxError
-            An inline node that is none.
+            There is no such route, or something in it is wrong.
         """
-        text = text if text is not None else self.overrides.local
-        nodes = self.local_nodes
-        if text is not None:
-            if text in nodes:
-                return nodes[text]
-            if guess(text, lambda _: False) is Guess.WORD:
-                raise self._unknown("local node", text, nodes, f"An inline node is {ANY_ADDRESS}:AE:PORT")
-            return DcmNode.parse(text)
-        if "default" in nodes:
-            return nodes["default"]
-        if len(nodes) > 1:
-            raise ConfigError(
-                f"{self.path}: which local node is it: {', '.join(nodes)}?",
-                hint="say so with --local NAME, or call one [local_nodes.default]",
-            )
-        return next(iter(nodes.values()), DcmNode(ANY_ADDRESS))
-
-    def remote_node(self, text: str) -> RemoteNode:
-        """The peer that a name of ``[remote_nodes]`` or an inline node stands for.
-
-        An inline node with the address of a configured one has its settings.
-
-        Raises
-        ------
-        ConfigError
-            There is no such name.
-        NodeSyntaxError
-            An inline node that is none.
-        """
-        if text in self.remote_nodes:
-            return self.remote_nodes[text]
-        kind = guess(text, lambda _: False)
-        if text in self.local_dirs or kind is Guess.DIR:
-            raise ConfigError(f"'{text}' is a directory; a DICOM node is needed here", hint=_INLINE)
-        self._refuse_unread(text)
-        if kind is Guess.WORD:
-            raise self._unknown("node", text, self.remote_nodes, _INLINE)
-        return self._with_settings(RemoteNode.parse(text))
-
-    def source(self, text: str) -> RemoteNode | LocalDir:
-        """The node or directory that data is read from.
-
-        Raises
-        ------
-        ConfigError
-            It is neither, or it is two things.
-        UsageError
-            It is a directory that is not there.
-        NodeSyntaxError
-            An inline node that is none.
-        """
+        known = [*self.static_routes, *self.dynamic_routes]
+        if text not in known:
+            section = self._sections.section_of(text)
+            if section is not None:
+                raise ConfigError(f"'{text}' is of [{section}]; a route is needed here")
+            raise self._unknown("route", text, known, "A route is of [static_routes] or [dynamic_routes]")
         self._refuse_two_things(text)
-        if text not in self.remote_nodes:
-            if text in self.local_dirs or guess(text, os.path.exists) is Guess.DIR:
-                directory = self.local_dir(text, is_dest=False)
-                if not directory.path.is_dir():
-                    what = "is not a directory" if directory.path.exists() else "is not there: no such directory"
-                    raise UsageError(f"{safe_text(directory.path)} {what}")
-                return directory
-            self._refuse_unread(text)
-            if guess(text, os.path.exists) is Guess.WORD:
-                known = [*self.remote_nodes, *self.local_dirs]
-                raise self._unknown("node or directory", text, known, _INLINE)
-        return self.remote_node(text)
+        from dcm.conf._build import dynamic_routes, static_route
 
-    def dest(self, text: str) -> RemoteNode | LocalDir:
-        """The node or directory that data is written to.
-
-        A word that is no name is a new directory, unless a name is near it: it may be misspelled, and the data would
-        go to the wrong place.
-
-        Raises
-        ------
-        ConfigError
-            It is neither, or could be both.
-        NodeSyntaxError
-            An inline node that is none.
-        """
-        self._refuse_two_things(text)
-        if text in self.remote_nodes:
-            return self.remote_nodes[text]
-        kind = guess(text, os.path.exists)
-        if text in self.local_dirs or kind is Guess.DIR:
-            return self.local_dir(text, is_dest=True)
-        self._refuse_unread(text)
-        if kind is Guess.HOST:
-            raise ConfigError(
-                f"'{text}' is a host or a new directory",
-                hint=f"write {text}:AE:PORT for the one, ./{text} for the other",
-            )
-        if kind is Guess.WORD:
-            match = near(text, [*self.remote_nodes, *self.local_dirs])
-            if match:
-                raise ConfigError(
-                    f"no node or directory called '{text}'",
-                    hint=f"did you mean '{match}'? For a new directory write ./{text}",
-                )
-            return self.local_dir(text, is_dest=True)
-        return self._with_settings(RemoteNode.parse(text))
-
-    def local_dir(self, text: str, *, is_dest: bool) -> LocalDir:
-        """The directory that a name of ``[local_dirs]``, ``path`` or ``path:format`` stands for.
-
-        Parameters
-        ----------
-        text : str
-            Name or path.
-        is_dest : bool
-            Whether it is written to; the overrides for the one and the other differ.
-
-        Raises
-        ------
-        ConfigError
-            The settings of a named directory are not possible.
-        UsageError
-            There is a path template without a directory, or it is none.
-
-        Notes
-        -----
-        A template behind the path is for that directory, and wins over the overrides, which are for all of them. A
-        source that is named by its path has the settings of the directory of the file that has this path. Without a
-        setting for it, files of a source are told apart by content, and those of a destination are called ``.dcm``.
-        """
-        from dcm.store.local_dir import LocalDir
-
-        over = self.overrides
-        chosen: dict[str, Any]
-        if is_dest:
-            chosen = {"out_fmt": over.out_fmt, "file_ext": over.out_file_ext, "index": over.index}
-        else:
-            chosen = {"recurse": over.recurse, "in_file_ext": over.in_file_ext, "index": over.index}
-        section = text if is_dest or text in self.local_dirs else self._named_by_path(text)
-        settings = asdict(self.local_dirs[section]) if section in self.local_dirs else {}
-        # Files are told apart by content, where nobody asks for an extension; what is in a destination, too.
-        settings["in_file_ext"] = (not is_dest and settings.get("file_ext")) or ""
-        for said in (settings, chosen):
-            for name in [name for name, value in said.items() if value is None]:
-                del said[name]
-        if section not in self.local_dirs:
-            return LocalDir.parse(text, **{**settings, **chosen})
+        section = "static_routes" if text in self.static_routes else "dynamic_routes"
+        where = f"{self.path}: [{section}.{text}]"
         try:
-            return LocalDir(**{**settings, **chosen})
+            if text in self.static_routes:
+                return [
+                    static_route(
+                        where,
+                        text,
+                        self.static_routes[text],
+                        sink=self._sink_in_file,
+                        selectors=self.selectors,
+                        overrides=self.overrides,
+                    )
+                ]
+            return list(
+                dynamic_routes(
+                    where,
+                    text,
+                    self.dynamic_routes[text],
+                    sink=self._sink_in_file,
+                    static=self.static_routes,
+                    selectors=self.selectors,
+                    overrides=self.overrides,
+                )
+            )
+        except ConfigError:
+            raise
         except UsageError as exc:
-            raise ConfigError(f"{self.path}: [local_dirs.{section}]: {exc.message}", hint=exc.hint) from exc
+            raise ConfigError(f"{where}: {exc.message}", hint=exc.hint) from exc
 
-    def _named_by_path(self, text: str) -> str:
-        """The name of the directory with this path: a query result, which is piped on, knows paths only."""
-        path = Path(text).expanduser().absolute()
-        return next((name for name, known in self.local_dirs.items() if Path(known.path) == path), text)
+    def dests(self, text: str) -> list[DataSink | Route]:
+        """What a destination on the command line stands for.
 
-    def _with_settings(self, node: RemoteNode) -> RemoteNode:
-        """The configured node of the same address: a query result, which is piped on, knows addresses only."""
-        return next((known for known in self.remote_nodes.values() if known.address == node.address), node)
+        Returns
+        -------
+        list of DataSink, StaticRoute or DynamicRoute
+            A store, or a route. A dynamic one that has static ones among its destinations is several of the same name:
+            each goes to the destinations that have the same filter. They are to be used together, by one
+            `dcm.route.Router`.
 
-    def _refuse_two_things(self, text: str) -> None:
-        """Refuse a name that is also a directory: data must not come from, or go to, the wrong one of the two."""
-        section = next((name for name in ("remote_nodes", "local_dirs") if text in getattr(self, name)), None)
-        section = section or self._sections.unread.get(text)
-        here = Path(text)
-        if section is None or not here.is_dir():
-            return
-        if section == "local_dirs" and Path(self.local_dirs[text].path).resolve() == here.resolve():
-            return
-        raise ConfigError(
-            f"'{text}' is two things: [{section}.{text}] and a directory that is here",
-            hint=f"./{text} is the directory; for the other, rename one of them or go elsewhere",
+        Raises
+        ------
+        ConfigError
+            It is neither, or could be two things.
+        NodeSyntaxError
+            An inline node that is none.
+        """
+        if text in self.static_routes or text in self.dynamic_routes:
+            return list(self.route(text))
+        return [self.sink(text)]
+
+    def routes_to(self, texts: Iterable[str]) -> tuple[Route, ...]:
+        """The routes to destinations on the command line, with the overrides merged in.
+
+        Parameters
+        ----------
+        texts : iterable of str
+            Nodes, directories, repositories and routes. What is no route becomes one of its own: all of it together,
+            in the place of the first.
+
+        Returns
+        -------
+        tuple of StaticRoute or DynamicRoute
+            In the order of the command line: an instance goes once to each destination, by the first route that
+            names it.
+
+        Raises
+        ------
+        ConfigError
+            As in `dests`.
+        UsageError
+            Edits and methods do not go together.
+        """
+        from dcm.route import StaticRoute
+
+        routes: list[Route | None] = []
+        sinks: list[DataSink] = []
+        for text in dict.fromkeys(texts):
+            if text in self.static_routes or text in self.dynamic_routes:
+                routes.extend(self.route(text))
+                continue
+            if not sinks:
+                routes.append(None)
+            sinks.append(self.sink(text))
+        filt = self.overrides.filter_behind(None)
+        methods = self.overrides.methods_of(None, filt)
+        return tuple([StaticRoute(tuple(sinks), filt, methods) if route is None else route for route in routes])
+
+    def check(self) -> None:
+        """Find out whether all that is in the file can be used.
+
+        Raises
+        ------
+        ConfigError
+            Something cannot: a wrong element in a selector or an edit, a template, an address, a query.
+        """
+        for name in self.local_nodes:
+            self.entity(name)
+        for name in self.local_dirs:
+            self.local_dir(name, is_dest=True)
+        for name in self.remote_repos:
+            self._named_repo(name)
+        for name in self.selectors:
+            _ = self.selectors[name]
+        for name in (*self.static_routes, *self.dynamic_routes):
+            self.route(name)
+
+    def _node(self, node: RemoteNode) -> NetRepo:
+        from dcm.store.net_repo import NetRepo
+
+        return NetRepo(self.entity(), node)
+
+    def _named_repo(self, name: str) -> NetRepo:
+        from dcm.conf._query import base_query
+        from dcm.store.net_repo import NetRepo
+
+        repo = self.remote_repos[name]
+        return NetRepo(
+            self.entity(self.overrides.local or repo.local),
+            self.remote_node(repo.remote),
+            repo.level,
+            base_query(f"{self.path}: [remote_repos.{name}] base_query", repo.base_query),
+            repo.chunk_size,
         )
 
-    def _refuse_unread(self, text: str) -> None:
-        section = self._sections.unread.get(text)
-        if section is not None:
-            raise ConfigError(f"'{text}' is of [{section}], which this version of dcm cannot use")
+    def _sink_in_file(self, text: str) -> DataSink:
+        """The store that a text in the file stands for; a relative path starts where the file is."""
+        named = text in self.remote_nodes or text in self.local_dirs or text in self.remote_repos
+        if named:
+            key = (text, False)
+            if key not in self._sinks:
+                if text in self.local_dirs:
+                    self._sinks[key] = self.local_dir(text, is_dest=True)
+                elif text in self.remote_repos:
+                    self._sinks[key] = self._named_repo(text)
+                else:
+                    self._sinks[key] = self._node(self.remote_nodes[text])
+            return self._sinks[key]
+        key = (text, True)
+        if key not in self._sinks:
+            if guess(text, lambda _: False) is Guess.DIR:
+                self._sinks[key] = self._dir_in_file(text)
+            else:
+                self._sinks[key] = self._node(self._with_settings(RemoteNode.parse(text)))
+        return self._sinks[key]
 
-    def _unknown(self, what: str, text: str, known: Iterable[str], inline: str) -> ConfigError:
-        match = near(text, known)
-        hint = f"did you mean '{match}'? {inline}" if match else inline
-        where = f" in {self.path}" if self.path.exists() else f": there is no {self.path} (dcm conf makes one)"
-        return ConfigError(f"no {what} called '{text}'{where}", hint=hint)
+    def _dir_in_file(self, text: str) -> LocalDir:
+        """A directory that is written out in a route: what the command line says counts more than its template."""
+        from dcm.store.local_dir import LocalDir
 
-
-_INLINE = "An inline node is HOST:AE:PORT"
+        path, colon, _ = text.partition("{")[0].rpartition(":")
+        settings: dict[str, Any] = {"in_file_ext": ""}
+        if "{" in text:
+            if not colon or not path:
+                raise UsageError(f"no path before the format: '{safe_text(text)}'", hint="write PATH:FORMAT")
+            settings["out_fmt"] = text[len(path) + 1 :]
+        else:
+            path = text
+        settings.update(self.overrides.dir_settings(is_dest=True))
+        return LocalDir(self.path.absolute().parent / Path(path).expanduser(), **settings)

@@ -10,14 +10,30 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import msgspec
 
 from dcm.errors import ConfigError, UsageError
 from dcm.node import DcmNode, RemoteNode, Timeouts, TlsConfig
 
-__all__ = ["LocalDirSettings", "did_you_mean", "near", "read_local_dir", "read_local_node", "read_remote_node"]
+if TYPE_CHECKING:
+    from dcm.net import AccessPolicy
+
+__all__ = [
+    "AccessSettings",
+    "LocalDirSettings",
+    "check_keys",
+    "convert",
+    "did_you_mean",
+    "kind_of",
+    "near",
+    "read_local_dir",
+    "read_local_node",
+    "read_remote_node",
+    "table_of",
+    "texts_of",
+]
 
 ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - what a node that listens is for
 
@@ -54,17 +70,58 @@ class LocalDirSettings:
     index: bool = True
 
 
-def read_local_node(where: str, raw: object) -> DcmNode:
-    """A node of ``[local_nodes]``: a table without a host is any address of this machine.
+@dataclasses.dataclass(frozen=True)
+class AccessSettings:
+    """Who may call a local node; beside its address, these are the settings of ``[local_nodes.NAME]``."""
+
+    allowed_ae_titles: tuple[str, ...] | None = None
+    allowed_addresses: tuple[str, ...] | None = None
+    require_called_ae: bool = False
+    max_assoc: int = 200
+    max_assoc_per_peer: int | None = None
+
+    @property
+    def policy(self) -> AccessPolicy:
+        """What a listener does with them.
+
+        Raises
+        ------
+        UsageError
+            Something in it is no AE title, no address or no limit.
+        """
+        from dcm.net import AccessPolicy
+
+        return AccessPolicy(
+            calling_ae_titles=None if self.allowed_ae_titles is None else frozenset(self.allowed_ae_titles),
+            addresses=None if self.allowed_addresses is None else frozenset(self.allowed_addresses),
+            require_called_ae=self.require_called_ae,
+            max_associations=self.max_assoc,
+            max_per_address=self.max_assoc,
+            max_per_peer=self.max_assoc_per_peer,
+        )
+
+
+def read_local_node(where: str, raw: object) -> tuple[DcmNode, AccessSettings]:
+    """A node of ``[local_nodes]``, and who may call it: a table without a host is any address of this machine.
 
     Raises
     ------
     ConfigError
         As for all of these: the entry is wrong, and the message begins with `where`.
     """
-    table = _node_table(where, raw, DcmNode)
+    access_keys = [field.name for field in dataclasses.fields(AccessSettings)]
+    table = _node_table(where, raw, DcmNode, access_keys)
     table.setdefault("host", ANY_ADDRESS)
-    return _convert(where, table, DcmNode)
+    access = {key: table.pop(key) for key in access_keys if key in table}
+    for key in ("allowed_ae_titles", "allowed_addresses"):
+        if key in access:
+            access[key] = texts_of(where, key, access[key])
+    settings = convert(where, access, AccessSettings)
+    for key in ("max_assoc", "max_assoc_per_peer"):
+        limit = getattr(settings, key)
+        if limit is not None and limit < 1:
+            raise ConfigError(f"{where} {key} must be at least 1, not {limit}")
+    return convert(where, table, DcmNode), settings
 
 
 def read_remote_node(where: str, raw: object, base_dir: Path) -> RemoteNode:
@@ -82,7 +139,7 @@ def read_remote_node(where: str, raw: object, base_dir: Path) -> RemoteNode:
         ]
     if isinstance(table.get("transfer_syntaxes"), list):
         table["transfer_syntaxes"] = [_transfer_syntax(where, item) for item in table["transfer_syntaxes"]]
-    node = _convert(where, table, RemoteNode)
+    node = convert(where, table, RemoteNode)
     if node.tls is None:
         return node
     ca, cert, tls_key = (
@@ -94,11 +151,11 @@ def read_remote_node(where: str, raw: object, base_dir: Path) -> RemoteNode:
 
 def read_local_dir(where: str, raw: object, base_dir: Path) -> LocalDirSettings:
     """A directory of ``[local_dirs]``; a relative path starts at `base_dir`."""
-    table = {"path": raw} if isinstance(raw, str) else _table(where, raw)
-    _check_keys(where, table, LocalDirSettings)
+    table = {"path": raw} if isinstance(raw, str) else table_of(where, raw)
+    check_keys(where, table, LocalDirSettings)
     if "path" not in table:
         raise ConfigError(f"{where} has no path")
-    settings = _convert(where, table, LocalDirSettings)
+    settings = convert(where, table, LocalDirSettings)
     return dataclasses.replace(settings, path=str(base_dir / Path(settings.path).expanduser()))
 
 
@@ -118,15 +175,25 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean '{match}'?" if match else f"there are {', '.join(names)}"
 
 
-def _node_table(where: str, raw: object, kind: type[DcmNode]) -> dict[str, Any]:
+def texts_of(where: str, key: str, raw: object) -> tuple[str, ...]:
+    """A list of texts; one alone is a list, too."""
+    members = raw if isinstance(raw, list) else [raw]
+    for member in members:
+        if not isinstance(member, str):
+            what = f"not {kind_of(member)}" + (" in it" if members is raw else "")
+            raise ConfigError(f"{where} {key} must be a list of texts, {what}")
+    return tuple(members)
+
+
+def _node_table(where: str, raw: object, kind: type[DcmNode], more: Iterable[str] = ()) -> dict[str, Any]:
     if isinstance(raw, str):
         try:
             node = DcmNode.parse(raw)
         except UsageError as exc:
             raise ConfigError(f"{where} is {exc.message}", hint=exc.hint) from exc
         return {"host": node.host, "ae_title": node.ae_title, "port": node.port}
-    table = _table(where, raw)
-    _check_keys(where, table, kind, extra=("hostname",))
+    table = table_of(where, raw)
+    check_keys(where, table, kind, extra=(*more, "hostname"))
     if "hostname" in table:
         if "host" in table:
             raise ConfigError(f"{where} has both host and hostname", hint="they mean the same: keep one")
@@ -134,23 +201,26 @@ def _node_table(where: str, raw: object, kind: type[DcmNode]) -> dict[str, Any]:
     return table
 
 
-def _table(where: str, raw: object) -> dict[str, Any]:
+def table_of(where: str, raw: object) -> dict[str, Any]:
+    """A copy of a table."""
     if not isinstance(raw, dict):
-        raise ConfigError(f"{where} must be a table, not {_kind_of(raw)}")
+        raise ConfigError(f"{where} must be a table, not {kind_of(raw)}")
     return dict(raw)
 
 
-def _check_keys(where: str, table: Mapping[str, Any], kind: type[Any], extra: tuple[str, ...] = ()) -> None:
+def check_keys(where: str, table: Mapping[str, Any], kind: type[Any], extra: tuple[str, ...] = ()) -> None:
+    """Refuse what is no setting of a kind of table: the fields of a dataclass."""
     known = [field.name for field in dataclasses.fields(kind)]
     known.extend(extra)
     for key, value in table.items():
         if key not in known:
             raise ConfigError(f"{where} has no setting '{key}'", hint=did_you_mean(key, known))
         if key in _NESTED and isinstance(value, dict):
-            _check_keys(f"{where} {key}", value, _NESTED[key])
+            check_keys(f"{where} {key}", value, _NESTED[key])
 
 
-def _convert(where: str, table: Mapping[str, Any], kind: type[_T]) -> _T:
+def convert(where: str, table: Mapping[str, Any], kind: type[_T]) -> _T:
+    """A table as the dataclass that it is of."""
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as exc:
@@ -194,7 +264,8 @@ def _transfer_syntax(where: str, item: object) -> object:
     return keywords[item]
 
 
-def _kind_of(raw: object) -> str:
+def kind_of(raw: object) -> str:
+    """What a value of the wrong kind is called."""
     if isinstance(raw, bool):
         return "true or false"
     names = {str: "a text", int: "a number", float: "a number", list: "a list"}

@@ -193,7 +193,7 @@ def test_a_destination_may_be_a_new_directory_but_no_misspelled_name(conf: DcmCo
     assert conf.dest("host:AE:104") == RemoteNode("host", "AE", 104)
     for text in ("path/to/save", "out", "./mypacs", "out:{SOPInstanceUID}", "archive"):
         assert isinstance(conf.dest(text), LocalDir)
-    with pytest.raises(ConfigError, match="no node or directory called 'mypcas'") as caught:
+    with pytest.raises(ConfigError, match="no node, directory or route called 'mypcas'") as caught:
         conf.dest("mypcas")
     assert caught.value.hint == "did you mean 'mypacs'? For a new directory write ./mypcas"
     with pytest.raises(ConfigError, match=r"'out\.2020' is a host or a new directory") as caught:

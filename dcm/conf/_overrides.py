@@ -1,0 +1,110 @@
+"""What the command line says over the configuration file: one value, and the rule by which it is merged in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from dcm.filt import Filter
+    from dcm.store.base import TransferMethod
+
+__all__ = ["RULES", "Overrides", "to_method"]
+
+RULES: Final = (
+    ("--local", "says who we are, for each node and repository, whatever their local is"),
+    ("--dir-format", "is the out_fmt of every destination directory; only a template typed behind a path counts more"),
+    ("--out-file-ext", "is the file_ext of every destination directory"),
+    ("--in-file-ext", "is the file_ext of every source directory"),
+    ("--recurse", "--no-recurse, is the recurse of every source directory"),
+    ("--no-index", "is index = false for every directory"),
+    ("--method", "-m, replaces the methods of every route, those of its destinations too"),
+    ("--edit", "-e, and --edit-json come behind the filters of every route, which see the data as it was before"),
+)
+"""What each option does to the settings of the file: the same for all destinations, named, in a route, or typed."""
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line says over the configuration file; None, or nothing, leaves it as the file says.
+
+    Parameters
+    ----------
+    local : str or None
+        Name or inline node of the local entity.
+    out_fmt : str or None
+        The path template of every destination directory.
+    recurse : bool or None
+        Whether source directories are read with those below them.
+    in_file_ext, out_file_ext : str or None
+        The file name extension in source and in destination directories.
+    index : bool or None
+        Whether an index of directories is kept.
+    methods : tuple of str
+        How data gets to every destination, best first; see `dcm.conf.METHODS`.
+    edits : mapping
+        What is edited behind the filters of every route; see `dcm.filt.make_edit_filter`.
+
+    Notes
+    -----
+    The rule, see `RULES`: what is typed counts more than what is in the file, for every destination alike. Edits alone
+    do not replace what a route does, but come behind it: nobody turns off an anonymisation by an option.
+    """
+
+    local: str | None = None
+    out_fmt: str | None = None
+    recurse: bool | None = None
+    in_file_ext: str | None = None
+    out_file_ext: str | None = None
+    index: bool | None = None
+    methods: tuple[str, ...] = ()
+    edits: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "methods", tuple(self.methods))
+        object.__setattr__(self, "edits", MappingProxyType(dict(self.edits)))
+
+    def dir_settings(self, *, is_dest: bool) -> dict[str, Any]:
+        """What is said of directories, as arguments of `LocalDir`."""
+        if is_dest:
+            said = {"out_fmt": self.out_fmt, "file_ext": self.out_file_ext, "index": self.index}
+        else:
+            said = {"recurse": self.recurse, "in_file_ext": self.in_file_ext, "index": self.index}
+        return {name: value for name, value in said.items() if value is not None}
+
+    def filter_behind(self, filt: Filter | None) -> Filter | None:
+        """What becomes of instances on a route with a filter of its own, or none.
+
+        Raises
+        ------
+        UsageError
+            The edits are none.
+        """
+        if not self.edits:
+            return filt
+        from dcm.filt import MultiFilter, make_edit_filter
+
+        edit = make_edit_filter(self.edits)
+        return edit if filt is None else MultiFilter([filt, edit])
+
+    def methods_of(self, said: tuple[str, ...] | None, filt: Filter | None) -> tuple[TransferMethod, ...]:
+        """How data gets to the destinations of a route for which the file says something, or nothing.
+
+        Parameters
+        ----------
+        said : tuple of str or None
+            The setting in the file.
+        filt : Filter or None
+            What becomes of it on the way: what is filtered passes through us.
+        """
+        words = self.methods or said or (("proxy",) if filt is not None else ("copy", "proxy"))
+        return tuple(map(to_method, words))
+
+
+def to_method(word: str) -> TransferMethod:
+    """The method that is called so in the file and on the command line."""
+    from dcm.store.base import TransferMethod
+
+    return TransferMethod("local_copy" if word == "copy" else word)
