@@ -63,7 +63,7 @@ def test_a_file_of_edits(tmp_path: Path) -> None:
         (b"[" * 100_000, "is no JSON: "),
         (b" " * (16 << 20) + b"{}", "too large"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:30],
 )
 def test_a_file_that_is_no_edits(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "edits.json"
