@@ -287,6 +287,10 @@ class QueryResult(Described):
         part = self._of(self._store.subset(self._store.below(node.level, node.uid)), self.prov)
         return part if max_level is None or max_level >= self.level else part.reduced(max_level)
 
+    def only(self, uids: Iterable[str]) -> QueryResult:
+        """The part of the result with these unique keys of its level, in this order; KeyError for one that is not."""
+        return self._of(self._store.subset(uids), self.prov)
+
     def level_sub_queries(self, level: QueryLevel) -> Iterator[QueryResult]:
         """Yield the part of the result at and below each node of a level; QueryError where there is no such level."""
         return (self.sub_query(path.end) for path in self.level_paths(level))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dcm.attrs import Attributes
-from dcm.errors import DataError, DcmError, InvalidDicomError, RouteError, UndecidedError, UsageError
+from dcm.errors import DcmError, InvalidDicomError, RouteError, UndecidedError, UsageError
 from dcm.filt._filter import require, tags_of
 from dcm.keywords import keyword_of
 from dcm.levels import QueryLevel

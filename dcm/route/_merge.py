@@ -13,11 +13,11 @@ from dcm.route._way import UnroutedError, Way, same_sink
 if TYPE_CHECKING:
     from dcm.store.base import DataSink
 
-__all__ = ["Outcome", "Route", "as_static", "merged", "way_of"]
+__all__ = ["Decision", "Route", "as_static", "merged", "way_of"]
 
 Route: TypeAlias = StaticRoute | DynamicRoute
 #: Where a route sends an instance, or why it does not say.
-Outcome: TypeAlias = "tuple[DataSink, ...] | RouteError"
+Decision: TypeAlias = "tuple[DataSink, ...] | RouteError"
 
 
 def way_of(route: Route, sink: DataSink) -> Way:
@@ -27,14 +27,14 @@ def way_of(route: Route, sink: DataSink) -> Way:
     return Way(sink, route.filt, route.methods, route.name)
 
 
-def merged(routes: Sequence[Route], outcomes: Sequence[Outcome]) -> tuple[tuple[Way, ...], ...]:
+def merged(routes: Sequence[Route], decisions: Sequence[Decision]) -> tuple[tuple[Way, ...], ...]:
     """The ways by each route: to a destination that several name, by the first of them.
 
     Parameters
     ----------
     routes : sequence of routes
         In their order.
-    outcomes : sequence of Outcome
+    decisions : sequence of Decision
         What each of them says.
 
     Raises
@@ -47,15 +47,15 @@ def merged(routes: Sequence[Route], outcomes: Sequence[Outcome]) -> tuple[tuple[
     errors: list[RouteError] = []
     result: list[tuple[Way, ...]] = []
     unknown = False
-    for route, outcome in zip(routes, outcomes, strict=True):
-        if isinstance(outcome, RouteError):
-            errors.append(outcome)
+    for route, decision in zip(routes, decisions, strict=True):
+        if isinstance(decision, RouteError):
+            errors.append(decision)
             dests = route.dests if isinstance(route, StaticRoute) else route.all_dests
             unknown = unknown or dests is None
             taken.extend(dests or ())
             result.append(())
             continue
-        fresh = [] if unknown else [sink for sink in outcome if not any(same_sink(sink, other) for other in taken)]
+        fresh = [] if unknown else [sink for sink in decision if not any(same_sink(sink, other) for other in taken)]
         taken.extend(fresh)
         result.append(tuple([way_of(route, sink) for sink in fresh]))
     if errors:

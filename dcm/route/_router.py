@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dcm.errors import RouteError, UsageError
 from dcm.levels import QueryLevel
+from dcm.report import TransferReport
 from dcm.route._dynamic import DynamicRoute
 from dcm.route._explain import Explained, explain_route
-from dcm.route._merge import Outcome, Route, merged
+from dcm.route._merge import Decision, Route, merged
+from dcm.route._pre import PreRouting
 from dcm.route._static import StaticRoute
 from dcm.route._values import node_key
 from dcm.route._way import UnroutedError, Way
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from dcm.attrs import Attributes
     from dcm.instance import Instance
-    from dcm.store.base import DataSink
+    from dcm.query import QueryResult
+    from dcm.store.base import DataRepo, DataSink
 
 __all__ = ["Router"]
+
+log = logging.getLogger(__name__)
 
 # Nodes whose decision is remembered, for each route: a study is long over when so many others have come.
 _REMEMBERED = 20_000
@@ -88,10 +97,10 @@ class Router:
             No rule matches, or what decides cannot be read: an `UnroutedError`, with the ways that stand all the same.
             Nothing is remembered then.
         """
-        outcomes = [self._outcome(i, route, instance) for i, route in enumerate(self.routes)]
-        return tuple([way for ways in merged(self.routes, outcomes) for way in ways])
+        decisions = [self._decision(i, route, instance) for i, route in enumerate(self.routes)]
+        return tuple([way for ways in merged(self.routes, decisions) for way in ways])
 
-    def _outcome(self, number: int, route: Route, instance: Instance) -> Outcome:
+    def _decision(self, number: int, route: Route, instance: Instance) -> Decision:
         if isinstance(route, StaticRoute):
             return route.dests
         level = route.route_level
@@ -121,6 +130,59 @@ class Router:
         with self._lock:
             self._decided = [OrderedDict() for _ in self.routes]
 
+    async def pre_route(
+        self,
+        src: DataRepo[Any],
+        query: Dataset | Attributes | None = None,
+        query_res: QueryResult | None = None,
+        *,
+        level: QueryLevel | None = None,
+        report: TransferReport | None = None,
+    ) -> dict[tuple[StaticRoute, ...], QueryResult]:
+        """Find out where what a store holds goes, before any of it moves.
+
+        The elements that decide are asked for at the level of a route, then below it, and what no query tells is seen
+        in one example instance that is retrieved: of each study, say, for a route that decides for studies. An empty
+        value in an answer decides nothing: archives answer so what they do not know.
+
+        Parameters
+        ----------
+        src : DataRepo
+            The source.
+        query : Dataset or Attributes, optional
+            What of it must match.
+        query_res : QueryResult, optional
+            What of it is looked at; with neither of the two, everything.
+        level : QueryLevel, optional
+            The level of the query, see `LocalEntity.query`.
+        report : TransferReport, optional
+            Learns what was wrong with the queries; of each patient, study, series or instance that is not routed
+            (`errors`), and how many instances go nowhere on purpose (`Outcome.FILTERED`).
+
+        Returns
+        -------
+        dict of tuple of StaticRoute to QueryResult
+            What goes by the same routes together, at the level of the query or that of the finest route, whichever is
+            finer. Each instance goes once to each destination. What is not routed, or goes nowhere, is not in it.
+
+        Raises
+        ------
+        UsageError
+            The source cannot be queried.
+        NetworkError
+            The source cannot be reached, or refuses.
+        RouteError
+            Without a report: something is not routed.
+        """
+        own = TransferReport() if report is None else report
+        shares = await PreRouting(self.routes, src, own).run(query, query_res, level)
+        if report is None:
+            for text in own.warnings:
+                log.warning("%s", text)
+            if own.errors.count():
+                raise RouteError(" | ".join(own.warnings))
+        return shares
+
     def explain(self, instance: Instance) -> list[Explained]:
         """Say where an instance would go if it were the first of its study, and why. Blocks.
 
@@ -134,9 +196,9 @@ class Router:
             One for each route, in their order.
         """
         explained = [explain_route(route, instance) for route in self.routes]
-        outcomes: list[Outcome] = [RouteError(one.error) if one.error else one.dests for one in explained]
+        decisions: list[Decision] = [RouteError(one.error) if one.error else one.dests for one in explained]
         try:
-            ways = merged(self.routes, outcomes)
+            ways = merged(self.routes, decisions)
         except UnroutedError as error:
             ways = error.by_route
         return [dataclasses.replace(one, ways=own) for one, own in zip(explained, ways, strict=True)]

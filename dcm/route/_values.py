@@ -32,7 +32,7 @@ def read_record(instance: Instance, tags: AbstractSet[int]) -> Attributes:
 
     Returns
     -------
-    Attributes
+    record : Attributes
         Those that it has.
 
     Raises
