@@ -169,8 +169,9 @@ class TempFile:
             raise ValueError("already published: another name would share the bytes with the first")
         if sync:
             os.fsync(self.fd)
-        else:
-            # Network file systems report a failed write on close() at the latest, and a copy can be closed now.
+        elif self._hidden:
+            # Network file systems report a failed write on close() at the latest, and a copy can be closed now. They
+            # have no files without a name: where there are such, write() has said it.
             os.close(os.dup(self.fd))
         if replace:
             self._replace(dir_fd, name)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from dcm.errors import StoreError
 
-__all__ = ["FileMark", "opened", "reader", "unreadable"]
+__all__ = ["FileMark", "check_unchanged", "opened", "reader", "unreadable"]
 
 
 class FileMark(NamedTuple):
@@ -25,9 +24,33 @@ class FileMark(NamedTuple):
         """The mark of a file."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
+    def fits(self, status: os.stat_result) -> bool:
+        """Whether it is the mark of a file."""
+        return (
+            self.mtime_ns == status.st_mtime_ns
+            and self.size == status.st_size
+            and self.inode == status.st_ino
+            and self.device == status.st_dev
+        )
 
-@contextlib.contextmanager
-def opened(path: str | os.PathLike[str], mark: FileMark) -> Iterator[int]:
+
+def check_unchanged(path: str | os.PathLike[str], mark: FileMark) -> None:
+    """See whether a file is still what it was.
+
+    Raises
+    ------
+    StoreError
+        It is not, or it is gone.
+    """
+    try:
+        same = mark.fits(os.stat(path))  # noqa: PTH116 - no Path for each of a million files
+    except OSError as exc:
+        raise unreadable(os.fspath(path), exc) from exc
+    if not same:
+        raise StoreError(f"{os.fspath(path)} has changed since it was looked at")
+
+
+class opened:
     """Open a file for reading for as long as the block runs; gives its descriptor.
 
     Raises
@@ -35,20 +58,34 @@ def opened(path: str | os.PathLike[str], mark: FileMark) -> Iterator[int]:
     StoreError
         It cannot be read, or is not what it was: at the beginning, or in the end of a block that raises nothing.
     """
-    name = os.fspath(path)
-    try:
-        # A named pipe that has the name now must not stop us.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError as exc:
-        raise unreadable(name, exc) from exc
-    try:
-        if FileMark.of(os.fstat(fd)) != mark:
-            raise StoreError(f"{name} has changed since it was looked at")
-        yield fd
-        if FileMark.of(os.fstat(fd)) != mark:
-            raise StoreError(f"{name} changed while it was read")
-    finally:
-        os.close(fd)
+
+    __slots__ = ("_fd", "_mark", "_name")
+
+    def __init__(self, path: str | os.PathLike[str], mark: FileMark) -> None:
+        self._name = os.fspath(path)
+        self._mark = mark
+        self._fd = -1
+
+    def __enter__(self) -> int:
+        try:
+            # A named pipe that has the name now must not stop us.
+            self._fd = fd = os.open(self._name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except OSError as exc:
+            raise unreadable(self._name, exc) from exc
+        try:
+            if not self._mark.fits(os.fstat(fd)):
+                raise StoreError(f"{self._name} has changed since it was looked at")
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if kind is None and not self._mark.fits(os.fstat(self._fd)):
+                raise StoreError(f"{self._name} changed while it was read")
+        finally:
+            os.close(self._fd)
 
 
 def reader(path: str | os.PathLike[str], fd: int) -> Callable[[int, int], bytes]:

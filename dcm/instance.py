@@ -39,6 +39,7 @@ __all__ = ["Instance"]
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _CHUNK_SIZE = 1 << 20
+_HEAD_SIZE = 8192  # most headers are shorter
 # More than any sensible object, less than what deflate can make of a few MiB.
 _DATASET_INFLATE_LIMIT = 1 << 30
 
@@ -59,6 +60,8 @@ class Instance:
         Title of the AE that it came from, '' where it did not come from one.
     mark : FileMark or None
         What that file looked like then, where the file as a whole is this instance.
+    whole_file : bytes
+        What was in it then, where somebody has kept that; of use as long as the file still looks like that.
     temp : TempFile or None
         The file without a name that it arrived in: preamble, file meta information and data set. Owned by the
         instance.
@@ -66,6 +69,7 @@ class Instance:
 
     __slots__ = (
         *("mark", "size", "sop_class_uid", "sop_instance_uid", "source_ae", "temp", "transfer_syntax_uid"),
+        *("whole_file",),
         *("__weakref__", "_data", "_head", "_header", "_offset", "_path"),
     )
 
@@ -78,6 +82,7 @@ class Instance:
         self._path: str | os.PathLike[str] | None = None
         self.mark: FileMark | None = None
         self.temp: TempFile | None = None
+        self.whole_file = b""
         self._data: Buffer | None = None
         self._head = b""
         self._offset = 0
@@ -177,7 +182,9 @@ class Instance:
         return cls.from_header(path, header, FileMark.of(status))
 
     @classmethod
-    def from_header(cls, path: str | os.PathLike[str], header: Header, mark: FileMark) -> Instance:
+    def from_header(
+        cls, path: str | os.PathLike[str], header: Header, mark: FileMark, whole_file: bytes = b""
+    ) -> Instance:
         """An instance in a file that has been looked at.
 
         Parameters
@@ -188,6 +195,8 @@ class Instance:
             What was found in it, of both UIDs at least.
         mark : FileMark
             What the file looked like before that.
+        whole_file : bytes, optional
+            All of the file, where it was small enough to be read on that occasion.
         """
         self = cls(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid, "")
         self._path = path
@@ -195,6 +204,41 @@ class Instance:
         self._offset = header.data_offset
         self.mark = mark
         self._header = header
+        self.whole_file = whole_file
+        return self
+
+    @classmethod
+    def from_known(
+        cls,
+        path: str | os.PathLike[str],
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        *,
+        offset: int,
+        mark: FileMark,
+        source_ae: str = "",
+    ) -> Instance:
+        """An instance in a file of which all this is known already: nothing is read before somebody asks.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
+            Who it is and how it is encoded.
+        offset : int
+            Where the data set begins in the file.
+        mark : FileMark
+            What the file looks like.
+        source_ae : str, optional
+            Where it came from.
+        """
+        self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
+        self._path = path
+        self.size = mark.size - offset
+        self._offset = offset
+        self.mark = mark
         return self
 
     @classmethod
@@ -246,7 +290,8 @@ class Instance:
             if self._data is not None:
                 self._header = peek(self._data, self.transfer_syntax_uid)
             else:
-                self._header = peek(self._head, self.transfer_syntax_uid, total=self.size, read=self._read_bytes)
+                head = self._head or self._read_bytes(0, _HEAD_SIZE)
+                self._header = peek(head, self.transfer_syntax_uid, total=self.size, read=self._read_bytes)
         return self._header
 
     @property

@@ -132,6 +132,8 @@ class PathTemplate:
         The template, as given.
     tags : frozenset of int
         The attributes that it reads.
+    directory_tags : tuple of int
+        Those of them that make the directories, in a fixed order.
 
     Raises
     ------
@@ -146,13 +148,14 @@ class PathTemplate:
     ('A%2FB', '007-unknown')
     """
 
-    __slots__ = ("_components", "_directories", "_known", "_tail", "tags", "text")
+    __slots__ = ("_components", "_directories", "_known", "_tail", "directory_tags", "tags", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._components = tuple(_parse(text))
         self.tags = frozenset(tag for component in self._components for tag in _tags_of(component))
         self._directories = [(number, _tags_of(component)) for number, component in enumerate(self._components[:-1])]
+        self.directory_tags = tuple(dict.fromkeys(tag for _, tags in self._directories for tag in tags))
         self._known: dict[_Key, str] = {}
         _, dot, extension = self.literal_end.rpartition(".")
         self._tail = dot + extension if len(extension.encode("utf-8")) < _MAX_TAIL else ""
@@ -178,12 +181,20 @@ class PathTemplate:
             The components, each a safe name: directories of at most 200 bytes in UTF-8, and a file of at most 160,
             so that an extension fits. Where one is too long, an extension in the template stays.
         """
-        # The instances of a series have their directories in common: what the same values have made is kept.
+        return (*self.render_directories(text_of), self.render_file(text_of))
+
+    def render_directories(self, text_of: Callable[[int], str]) -> list[str]:
+        """All components but the last: what the instances of a series most often have in common."""
+        # What the same values have made is kept.
         names = []
         for number, tags in self._directories:
             key: _Key = (number, *[text_of(tag) for tag in tags])
             names.append(self._known.get(key) or self._directory(key, text_of))
-        return (*names, _safe_name(_joined(self._components[-1], text_of), _MAX_LEAF_BYTES, self._tail))
+        return names
+
+    def render_file(self, text_of: Callable[[int], str]) -> str:
+        """The last component."""
+        return _safe_name(_joined(self._components[-1], text_of), _MAX_LEAF_BYTES, self._tail)
 
     def _directory(self, key: _Key, text_of: TextOf) -> str:
         number, *values = key

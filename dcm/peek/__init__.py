@@ -10,10 +10,10 @@ leads to a note in the header or to an `InvalidDicomError`.
 
 from __future__ import annotations
 
-from dcm.peek._file import peek_file
+from dcm.peek._file import peek_file, peek_open_file
 from dcm.peek._header import Header, peek
 from dcm.peek._inflate import inflate
 from dcm.peek._record import check_depth, read_attributes
 from dcm.peek._tables import QUERY_TAGS
 
-__all__ = ["QUERY_TAGS", "Header", "check_depth", "inflate", "peek", "peek_file", "read_attributes"]
+__all__ = ["QUERY_TAGS", "Header", "check_depth", "inflate", "peek", "peek_file", "peek_open_file", "read_attributes"]

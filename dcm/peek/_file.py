@@ -13,12 +13,13 @@ from dcm.part10 import (
     FileMeta,
     read_meta,
 )
-from dcm.peek._header import NO_META, Header, head_of, scan_of
+from dcm.peek._header import NO_META, Header, head_like, head_of, scan_of
+from dcm.peek._layout import layout_for, note_layout
 from dcm.peek._order import LITTLE, UNDEFINED
 from dcm.peek._scan import Scan
 from dcm.peek._tables import LONG_VRS, QUERY_TAGS, SHORT_VRS, SOP_INSTANCE_UID
 
-__all__ = ["guess_syntax", "peek_file"]
+__all__ = ["guess_syntax", "peek_file", "peek_open_file"]
 
 _FIRST_READ = 8 << 10  # the header of a typical image, its file meta information included, has 4 to 7 KiB
 _MAX_META = 4 << 20
@@ -52,10 +53,10 @@ def peek_file(file: str | os.PathLike[str] | int, tags: frozenset[int] = QUERY_T
     """
     try:
         if isinstance(file, int):
-            return _peek_fd(file, tags)
+            return peek_open_file(file, os.fstat(file), tags)[0]
         fd = os.open(file, _OPEN_FLAGS)
         try:
-            return _peek_fd(fd, tags)
+            return peek_open_file(fd, os.fstat(fd), tags)[0]
         finally:
             os.close(fd)
     except OSError as exc:
@@ -68,12 +69,45 @@ def _name(file: str | os.PathLike[str] | int) -> str:
     return f"file descriptor {file}" if isinstance(file, int) else os.fsdecode(file)
 
 
-def _peek_fd(fd: int, tags: frozenset[int]) -> Header:
-    status = os.fstat(fd)
+def peek_open_file(fd: int, status: os.stat_result, tags: frozenset[int]) -> tuple[Header, bytes]:
+    """Look at an open file.
+
+    Parameters
+    ----------
+    fd : int
+        The file.
+    status : os.stat_result
+        What fstat() has just said of it.
+    tags : frozenset of int
+        The attributes to read.
+
+    Returns
+    -------
+    header : Header
+    window : bytes
+        The first bytes of the file; all of a small one.
+
+    Raises
+    ------
+    InvalidDicomError
+        As `peek_file`; the message does not name the file.
+    OSError
+        It cannot be read.
+    """
     if not stat.S_ISREG(status.st_mode):
         raise InvalidDicomError("not a regular file")
     size = status.st_size
     window = os.pread(fd, _FIRST_READ, 0)
+    layout = layout_for(size, tags)
+    if layout is not None:
+        found = layout.found_in(window)
+        if found is not None:
+            return head_like(layout.header, found), window
+    return _scanned(fd, size, window, tags), window
+
+
+def _scanned(fd: int, size: int, window: bytes, tags: frozenset[int]) -> Header:
+    """The header of a file that is not known to be like another one."""
     meta = read_meta(window, need_prefix=False)
     while meta is not None and meta.truncated and len(window) < min(size, _MAX_META):
         window = os.pread(fd, min(max(meta.data_offset, 4 * len(window)), _MAX_META), 0)
@@ -97,7 +131,10 @@ def _peek_fd(fd: int, tags: frozenset[int]) -> Header:
         scan.problems.insert(0, "no preamble and no file meta information")
     elif not declared:
         scan.problems.insert(0, "no transfer syntax in the file meta information")
-    return head_of(scan, syntax, meta or NO_META)
+    header = head_of(scan, syntax, meta or NO_META)
+    if declared and meta is not None and scan.complete:
+        note_layout(header, scan.found, window, size, meta)
+    return header
 
 
 def _without_data(meta: FileMeta, tags: frozenset[int]) -> Header:

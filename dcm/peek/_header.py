@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from dcm.attrs import Attributes, Value, value_text
 from dcm.errors import InvalidDicomError
@@ -23,7 +23,7 @@ from dcm.peek._tables import (
 )
 from dcm.peek._values import DEFAULT_ENCODINGS, TEXT_CACHES, encodings_of, text_value
 
-__all__ = ["NO_META", "Header", "head_of", "peek", "scan_of"]
+__all__ = ["NO_META", "Header", "head_like", "head_of", "peek", "scan_of"]
 
 _WINDOW = 16 << 10  # how much of a buffer that is not bytes is copied at first
 NO_META = FileMeta("", "", "", "", 0, truncated=False)
@@ -111,6 +111,16 @@ class Header:
                         continue
             self._attributes = Attributes.from_items(items)
         return self._attributes
+
+    def key_of(self, tags: Iterable[int]) -> tuple[object, ...]:
+        """What decides the texts of some attributes: two headers that have the same give the same texts."""
+        found = self._found
+        return (self._little, self._implicit, found.get(CHARSET), *map(found.get, tags))
+
+    @property
+    def wanted(self) -> frozenset[int]:
+        """The tags that were asked for."""
+        return self._tags
 
     @property
     def encoded(self) -> Mapping[int, tuple[str, bytes]]:
@@ -302,6 +312,36 @@ def head_of(scan: Scan, transfer_syntax_uid: str, meta: FileMeta) -> Header:
     header._little = scan.top_order.little
     header._implicit = scan.top_implicit
     header._tags = scan.tags
+    header._encodings = header._attributes = None
+    return header
+
+
+def head_like(other: Header, found: dict[int, tuple[str, bytes]]) -> Header:
+    """Make a header of what was found in a data set whose scan would have gone as that of another one.
+
+    Parameters
+    ----------
+    other : Header
+        Of a complete instance of the same class and transfer syntax, with everything at the same places.
+    found : dict of int to tuple
+        What a scan would have found, the SOP Instance UID among it.
+
+    Returns
+    -------
+    Header
+    """
+    header = Header()
+    header.sop_class_uid = other.sop_class_uid
+    header.sop_instance_uid = found[SOP_INSTANCE_UID][1].strip(b"\0 ").decode("latin-1")
+    header.transfer_syntax_uid = other.transfer_syntax_uid
+    header.complete = True
+    header.problem = "" if header.sop_instance_uid else "no SOP Instance UID"
+    header.data_offset = other.data_offset
+    header.pixel_offset = other.pixel_offset
+    header._found = found
+    header._little = other._little
+    header._implicit = other._implicit
+    header._tags = other._tags
     header._encodings = header._attributes = None
     return header
 

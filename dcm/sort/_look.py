@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from dcm._unchanged import FileMark
 from dcm.errors import ConflictError, DcmError, InvalidDicomError, StoreError
 from dcm.instance import Instance
-from dcm.peek import Header, peek_file
+from dcm.peek import Header, peek_open_file
 from dcm.report import Outcome
 from dcm.store import TransferMethod, reason_of
-from dcm.store.local_dir import LocalDir, Stored
+from dcm.store._placing import Named
+from dcm.store.local_dir import LocalDir
 
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    StoredOrError: TypeAlias = Stored | StoreError | InvalidDicomError
+    NamedOrError: TypeAlias = Named | StoreError | InvalidDicomError
 
 __all__ = [
     "DICOMDIR_CLASS",
@@ -148,7 +149,7 @@ def look_at(path: str, tags: frozenset[int]) -> Looked | tuple[Instance, Header]
             if not stat.S_ISREG(status.st_mode):
                 return Looked("foreign", "not a regular file")
             try:
-                header = peek_file(fd, tags)
+                header, window = peek_open_file(fd, status, tags)
             except InvalidDicomError:
                 return Looked("foreign", (_archive_kind(fd) or "not a DICOM file") if status.st_size else "empty")
         finally:
@@ -158,7 +159,10 @@ def look_at(path: str, tags: frozenset[int]) -> Looked | tuple[Instance, Header]
     except StoreError as exc:
         return Looked("unreadable", reason_of(exc))
     why = judge(header)
-    return why if why is not None else (Instance.from_header(path, header, FileMark.of(status)), header)
+    if why is not None:
+        return why
+    mark = FileMark.of(status)
+    return Instance.from_header(path, header, mark, window if len(window) == mark.size else b""), header
 
 
 def judge(header: Header) -> Looked | None:
@@ -184,10 +188,10 @@ def is_archive(head: bytes) -> bool:
     return head.startswith(_MAGIC) or head[257:262] == b"ustar"
 
 
-def placed(parts: Sequence[str], result: StoredOrError) -> Placed:
+def placed(parts: Sequence[str], result: NamedOrError) -> Placed:
     """What became of an instance, in the words of a report."""
-    if isinstance(result, Stored):
-        return Placed(_STATES[result.outcome], "/".join([*parts[:-1], result.path.name]), result.reason)
+    if isinstance(result, Named):
+        return Placed(_STATES[result.outcome], "/".join([*parts[:-1], result.name]), result.reason)
     target = "/".join(parts)
     if isinstance(result, ConflictError):
         return Placed("conflict", target, _cause(result), fatal=True)

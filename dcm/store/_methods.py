@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from dcm._atomic import TempFile
-from dcm._unchanged import FileMark, opened
+from dcm._unchanged import FileMark, check_unchanged, opened
 from dcm.errors import StoreError
 from dcm.report import Outcome
-from dcm.store._placing import Conflict, Found, Placing, Stored
+from dcm.store._placing import Conflict, Found, Named, Placing
 from dcm.store._tree import reason_of, unsafe_path
 from dcm.store.base import TransferMethod
 
@@ -68,8 +68,14 @@ class _FilePlacing(Placing):
     def _written(self) -> TempFile:
         temp = TempFile.create(self._dir_fd)
         try:
-            with opened(self._instance.path_text, self._mark) as fd:
-                _copy(fd, temp, self._mark.size)
+            whole = self._instance.whole_file
+            if whole:
+                # Read after the mark was taken; if the file still looks like that, this is what is in it.
+                check_unchanged(self._instance.path_text, self._mark)
+                temp.write(whole)
+            else:
+                with opened(self._instance.path_text, self._mark) as fd:
+                    _copy(fd, temp, self._mark.size)
         except BaseException:
             temp.discard()
             raise
@@ -164,17 +170,17 @@ class _MovePlacing(_LinkPlacing):
     def _taken(self, name: str) -> bool:
         return Placing._taken(self, name)  # it may have to be copied
 
-    def place(self, name: str, extension: str) -> Stored:
+    def place(self, name: str, extension: str) -> Named:
         stored = super().place(name, extension)
         if stored.outcome is Outcome.FAILED:
             return stored  # it was not to be stored: its own name is the only one that it has
         try:
             with contextlib.suppress(FileNotFoundError):  # gone already, and safe here
-                self._remove_source(stored.path.name)
+                self._remove_source(stored.name)
         except (OSError, StoreError) as exc:
             outcome = Outcome.WARNED if stored.outcome is Outcome.SENT else stored.outcome
             reason = f"it is there, but the source could not be removed: {reason_of(exc)}"
-            return Stored(stored.path, outcome, reason)
+            return Named(stored.name, outcome, reason)
         return stored
 
     def _publish(self, name: str) -> bool:

@@ -18,7 +18,7 @@ from dcm.report import Outcome
 from dcm.store._tree import is_link, unsafe_path
 from dcm.text import safe_text
 
-__all__ = ["Conflict", "Found", "Placing", "Stored"]
+__all__ = ["Conflict", "Found", "Named", "Placing", "Stored"]
 
 _CHUNK = 1 << 20
 _MARK_DIGITS = (16, 24)  # of the hash in a name; the longer one only if somebody took the shorter
@@ -69,6 +69,14 @@ class Stored(NamedTuple):
     reason: str = ""
 
 
+class Named(NamedTuple):
+    """The same, with the name of the file in its directory: to make a Path takes as long as to open the file."""
+
+    name: str
+    outcome: Outcome
+    reason: str = ""
+
+
 class Placing:
     """One instance on its way to a name in a directory; used once, by one thread.
 
@@ -95,7 +103,7 @@ class Placing:
         self._temp: TempFile | None = None
         self._claimed = False
 
-    def place(self, name: str, extension: str) -> Stored:
+    def place(self, name: str, extension: str) -> Named:
         """Give the instance the name, or one with a mark of its content where something else has it.
 
         Parameters
@@ -116,23 +124,23 @@ class Placing:
         """
         try:
             if not self._taken(name) and self._publish(name):
-                return self._stored(name, Outcome.SENT)
+                return Named(name, Outcome.SENT)
             found = self._look(name)
             if found is Found.SAME:
-                return self._stored(name, Outcome.PRESENT)
+                return Named(name, Outcome.PRESENT)
             if self._conflict is Conflict.FAIL:
                 raise ConflictError(f"cannot write {safe_text(self._path(name))}: {_CAUSES[found]}")
             if self._conflict is Conflict.SKIP:
-                return self._stored(name, Outcome.FAILED, f"{_CAUSES[found]}, it was not stored")
+                return Named(name, Outcome.FAILED, f"{_CAUSES[found]}, it was not stored")
             if self._conflict is Conflict.REPLACE and found is not Found.OTHER_INSTANCE:
                 self._replace(name)
-                return self._stored(name, Outcome.SENT, f"replaced {found.value}")
+                return Named(name, Outcome.SENT, f"replaced {found.value}")
             return self._place_beside(name, extension, found)
         finally:
             if self._temp is not None:
                 self._temp.discard()
 
-    def _place_beside(self, name: str, extension: str, found: Found) -> Stored:
+    def _place_beside(self, name: str, extension: str, found: Found) -> Named:
         """Keep both. The mark is made of the content: a second run finds what the first one wrote."""
         stem = name[: len(name) - len(extension)] if extension else name
         digest = self._digest()
@@ -141,21 +149,18 @@ class Placing:
         for digits in _MARK_DIGITS:
             marked = f"{stem}~{digest[:digits]}{extension}"
             if not self._taken(marked) and self._publish(marked):
-                return self._stored(marked, Outcome.CONFLICT if conflict else Outcome.SENT, reason)
+                return Named(marked, Outcome.CONFLICT if conflict else Outcome.SENT, reason)
             if self._look(marked) is Found.SAME:
                 # The disagreement is still there, and still to be told; a mere quarrel over a name is settled.
-                return self._stored(marked, Outcome.CONFLICT if conflict else Outcome.PRESENT, reason)
+                return Named(marked, Outcome.CONFLICT if conflict else Outcome.PRESENT, reason)
         raise StoreError(
             f"cannot write {safe_text(self._path(name))}: this name and the ones beside it are taken by other files"
         )
 
     def _taken(self, name: str) -> bool:
         # Looking before writing costs 2 µs, and saves writing what is there already, a whole transfer in a second run.
-        try:
-            os.stat(name, dir_fd=self._dir_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return True
+        # What cannot be looked at cannot be written either, and says why then.
+        return os.access(name, os.F_OK, dir_fd=self._dir_fd, follow_symlinks=False)
 
     def _replace(self, name: str) -> None:
         """Take the name from the file that has it."""
@@ -249,9 +254,6 @@ class Placing:
         for chunk in self._instance.chunks(_CHUNK):
             digest.update(chunk)
         return digest.hexdigest()
-
-    def _stored(self, name: str, outcome: Outcome, reason: str = "") -> Stored:
-        return Stored(Path(self._path(name)), outcome, reason)
 
     def _path(self, name: str) -> str:
         return f"{self._where}/{name}"

@@ -26,7 +26,8 @@ from dcm.instance import Instance
 from dcm.peek import QUERY_TAGS, Header, peek, peek_file
 from dcm.report import TransferReport
 from dcm.store._methods import METHODS, placing_for, why_not
-from dcm.store._placing import Conflict, Stored
+from dcm.store._naming import Naming
+from dcm.store._placing import Conflict, Named, Stored
 from dcm.store._queue import StoreQueue
 from dcm.store._source import DirSource, LocalChunk
 from dcm.store._tree import Tree, store_error
@@ -36,7 +37,6 @@ from dcm.text import safe_text
 
 __all__ = ["Conflict", "LocalChunk", "LocalDir", "Stored"]
 
-_SOP_INSTANCE_UID = 0x00080018
 _EXTENSION_RE = re.compile(r"[A-Za-z0-9_-]{0,12}")
 
 
@@ -117,8 +117,7 @@ class LocalDir(DirSource):
         if max_chunk < 1:
             raise UsageError(f"max_chunk must be at least 1, not {max_chunk}")
         self.extension = f".{self.file_ext}" if self.file_ext else ""
-        # By the template and not by the name: a value that happens to end with ".dcm" must not make two names one.
-        self._ends_with_extension = self.out_fmt.literal_end.lower().endswith(self.extension.lower())
+        self._naming = Naming(self.out_fmt, self.extension)
         self._tree = Tree(self.path, make_missing=make_missing, sync=sync)
         # What is moved must be safe before its source goes: new directories are synced, too.
         self._safe_tree = self._tree if sync else Tree(self.path, make_missing=make_missing, sync=True)
@@ -230,11 +229,13 @@ class LocalDir(DirSource):
         UnsafePathError
             A symbolic link is in the way.
         """
-        return self._store(self.parts_of(instance), instance, method)
+        parts = self.parts_of(instance)
+        name, outcome, reason = self._store(parts, instance, method)
+        return Stored(self._tree.path.joinpath(*parts[:-1], name), outcome, reason)
 
     def store_each(
         self, instances: Iterable[tuple[Sequence[str], Instance]], method: TransferMethod = TransferMethod.PROXY
-    ) -> Iterator[Stored | StoreError | InvalidDicomError]:
+    ) -> Iterator[Named | StoreError | InvalidDicomError]:
         """Write instances whose paths are known, as `store` does; those of one directory are best given together.
 
         Parameters
@@ -245,8 +246,8 @@ class LocalDir(DirSource):
 
         Yields
         ------
-        Stored, StoreError or InvalidDicomError
-            For each of them, in that order: what was done, or why it could not be.
+        Named, StoreError or InvalidDicomError
+            For each of them, in that order: what was done, as `Stored` but for its path, or why it could not be.
         """
         tree = self._safe_tree if method is TransferMethod.MOVE else self._tree
         for directories, group in itertools.groupby(instances, key=lambda item: item[0][:-1]):
@@ -264,13 +265,13 @@ class LocalDir(DirSource):
 
     def _stored_or_error(
         self, parts: Sequence[str], instance: Instance, method: TransferMethod
-    ) -> Stored | StoreError | InvalidDicomError:
+    ) -> Named | StoreError | InvalidDicomError:
         try:
             return self._store(parts, instance, method)
         except (StoreError, InvalidDicomError) as exc:
             return exc
 
-    def _store(self, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Stored:
+    def _store(self, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Named:
         try:
             try:
                 stored = self._place(parts, instance, method)
@@ -282,16 +283,16 @@ class LocalDir(DirSource):
         self._noted(stored, parts, instance)
         return stored
 
-    def _noted(self, stored: Stored, parts: Sequence[str], instance: Instance) -> None:
+    def _noted(self, stored: Named, parts: Sequence[str], instance: Instance) -> None:
         if stored.outcome.moved:
-            self._note("/".join([*parts[:-1], stored.path.name]), instance)
+            self._note("/".join([*parts[:-1], stored.name]), instance)
 
-    def _place(self, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Stored:
+    def _place(self, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Named:
         tree = self._safe_tree if method is TransferMethod.MOVE else self._tree
         with tree.directory(parts[:-1]) as dir_fd:
             return self._place_in(dir_fd, parts, instance, method)
 
-    def _place_in(self, dir_fd: int, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Stored:
+    def _place_in(self, dir_fd: int, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Named:
         where = "/".join([self._root, *parts[:-1]])
         kind = placing_for(method, instance)
         placing = kind(instance, dir_fd, where, conflict=self.conflict, sync=self.sync)
@@ -302,16 +303,7 @@ class LocalDir(DirSource):
 
         A header with all attributes of `out_fmt`, where somebody has read one, saves another look.
         """
-        text = (header or self._header(instance)).text
-
-        def text_of(tag: int) -> str:
-            # What it was sent as is its identity, whatever its data set says.
-            return instance.sop_instance_uid if tag == _SOP_INSTANCE_UID else text(tag)
-
-        parts = list(self.out_fmt.render(text_of))
-        if not self._ends_with_extension:
-            parts[-1] += self.extension
-        return parts
+        return self._naming.parts_of(instance.sop_instance_uid, header or self._header(instance))
 
     def _header(self, instance: Instance) -> Header:
         if self.out_fmt.tags <= QUERY_TAGS:

@@ -22,7 +22,7 @@ from dcm.instance import Instance
 from dcm.report import Outcome, TransferReport
 from dcm.store import TransferMethod, _methods
 from dcm.store._methods import METHODS, placing_for
-from dcm.store._placing import Conflict, Placing, Stored
+from dcm.store._placing import Conflict, Named, Placing, Stored
 from dcm.store.local_dir import LocalDir
 from dcm.store.memory import MemoryStore
 from tests import data
@@ -241,14 +241,14 @@ def test_several_at_once_are_stored_as_one_by_one(method: TransferMethod, tmp_pa
             assert isinstance(result, UnsafePathError)
             assert instance.path.exists()
         else:
-            assert result == (dest.path.joinpath(*parts), Outcome.SENT, "")
-            assert data_set_of(result.path) == content
+            assert result == (parts[-1], Outcome.SENT, "")
+            assert data_set_of(dest.path.joinpath(*parts)) == content
             assert instance.path.exists() == (method is not MOVE)
     last = done[-1]
     if method is MOVE:
         assert isinstance(last, StoreError)  # it has gone
     else:
-        assert isinstance(last, Stored)
+        assert isinstance(last, Named)
         assert last.outcome is Outcome.PRESENT
 
 

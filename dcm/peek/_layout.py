@@ -1,0 +1,205 @@
+"""Where the elements of a file are, remembered: the next file of a series most often has them at the same places.
+
+A length scan looks at the headers of elements and at nothing else. A file that has the same bytes in all of these
+places, and the same size, leads it the same way to the same end; what has to be taken from it are its values. To see
+that takes one `struct.Struct` for all headers and one for all values, in place of a walk.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+from dcm.part10 import DEFLATED_SYNTAXES, FileMeta
+from dcm.peek._order import Order, encoding_of
+from dcm.peek._scan import Scan
+from dcm.peek._tables import LONG_VRS, SOP_CLASS_UID, SOP_INSTANCE_UID
+
+if TYPE_CHECKING:
+    from dcm.peek._header import Header
+
+__all__ = ["Layout", "layout_for", "note_layout"]
+
+_PREFIX = 128
+_MAX_LAYOUTS = 512
+_MANY_MISSES = 4  # after so many, more of them than hits, sizes say nothing about these files
+_MAX_TOKENS = 2000
+
+
+class Layout:
+    """Where everything is in the files of one size that are like the one that was scanned.
+
+    Attributes
+    ----------
+    header : Header
+        Of that file.
+    hits, misses : int
+        How many files were like it, and how many were not.
+    """
+
+    __slots__ = ("_expected", "_heads", "_tags", "_values", "_vrs", "header", "hits", "misses")
+
+    def __init__(self, header: Header, window: bytes, heads: list[tuple[int, int]], values: list[_Value]) -> None:
+        self.header = header
+        self.hits = self.misses = 0
+        self._heads = _struct_of(heads)
+        self._expected = self._heads.unpack_from(window)
+        self._values = _struct_of([(value.start, value.length) for value in values])
+        self._tags = [value.tag for value in values[1:]]
+        self._vrs = [value.vr for value in values[1:]]
+
+    def found_in(self, window: bytes) -> dict[int, tuple[str, bytes]] | None:
+        """What a scan of such a file finds; None where the file is another one."""
+        try:
+            if self._heads.unpack_from(window) == self._expected:
+                # First of all, the UID in the file meta information; it should be that in the data set.
+                meta_uid, *values = self._values.unpack_from(window)
+                found = dict(zip(self._tags, zip(self._vrs, values, strict=True), strict=True))
+                if meta_uid == found[SOP_INSTANCE_UID][1]:
+                    self.hits += 1
+                    return found
+        except struct.error:  # it is shorter than it was a moment ago
+            pass
+        self.misses += 1
+        return None
+
+
+class _Value(NamedTuple):
+    """One of the values: that of an element of the top level, or the UID in the file meta information (tag 0)."""
+
+    start: int
+    length: int
+    tag: int
+    vr: str
+
+
+# By the size of the file and the attributes wanted. None: seen once; what two files have in common, a third may have.
+_layouts: dict[tuple[int, frozenset[int]], Layout | None] = {}
+
+
+def layout_for(size: int, tags: frozenset[int]) -> Layout | None:
+    """The layout that a file of such a size may have."""
+    return _layouts.get((size, tags))
+
+
+def note_layout(header: Header, found: dict[int, tuple[str, bytes]], window: bytes, size: int, meta: FileMeta) -> None:
+    """Remember the layout of a file that was scanned, where files of this size have been seen before.
+
+    Parameters
+    ----------
+    header : Header
+        What came out.
+    found : dict of int to tuple
+        What the scan has found.
+    window : bytes
+        The beginning of the file.
+    size : int
+        Of the file.
+    meta : FileMeta
+        Its file meta information.
+    """
+    key = (size, header.wanted)
+    if key not in _layouts:
+        if len(_layouts) >= _MAX_LAYOUTS:
+            _layouts.clear()
+        _layouts[key] = None
+        return
+    before = _layouts[key]
+    if before is not None and before.misses > max(before.hits, _MANY_MISSES):
+        return
+    layout = _layout_of(header, found, window, size, meta)
+    if layout is not None:
+        if before is not None:
+            layout.hits, layout.misses = before.hits, before.misses
+        _layouts[key] = layout
+
+
+def _layout_of(
+    header: Header, found: dict[int, tuple[str, bytes]], window: bytes, size: int, meta: FileMeta
+) -> Layout | None:
+    """Make one; None where a file has what cannot be told by headers alone."""
+    syntax = header.transfer_syntax_uid
+    if not header.complete or header.problem or syntax in DEFLATED_SYNTAXES or window[_PREFIX : _PREFIX + 4] != b"DICM":
+        return None
+    uid = found.get(SOP_INSTANCE_UID, ("", b""))[1]
+    at = window.find(b"\x02\x00\x03\x00UI" + len(uid).to_bytes(2, "little") + uid, _PREFIX, meta.data_offset) + 8
+    if at < 8 or not uid or SOP_CLASS_UID not in found:
+        return None
+    scan = _NotingScan(window, meta.data_offset, size, syntax, header.wanted)
+    scan.run()
+    values = scan.values(found)
+    if not scan.complete or values is None or scan.found != found or len(scan.heads) > _MAX_TOKENS:
+        return None
+    # All of the file meta information but the UID is to be the same, and so is what kind of object it is.
+    (sop_class,) = (value for value in values if value.tag == SOP_CLASS_UID)
+    heads = [
+        *((_PREFIX, at - _PREFIX), (at + len(uid), meta.data_offset - at - len(uid))),
+        *((sop_class.start, sop_class.length), *scan.heads),
+    ]
+    return Layout(header, window, _merged(heads), [_Value(at, len(uid), 0, "UI"), *values])
+
+
+class _NotingScan(Scan):
+    """A scan that notes which bytes it looks at."""
+
+    __slots__ = ("heads", "tops")
+
+    def __init__(self, window: bytes, start: int, size: int, syntax: str, tags: frozenset[int]) -> None:
+        implicit, order = encoding_of(syntax)
+        super().__init__(window, 0, start, size, None, self._noting(order), implicit, tags)
+        self.heads: list[tuple[int, int]] = []
+        self.tops: dict[int, list[int]] = {}  # tags as they are unpacked, to where they are at the top level
+
+    def _noting(self, order: Order) -> Order:
+        def explicit(buffer: bytes, offset: int = 0, /) -> tuple[int, ...]:
+            return note(offset, 8, order.explicit(buffer, offset))
+
+        def pair(buffer: bytes, offset: int = 0, /) -> tuple[int, ...]:
+            return note(offset, 8, order.pair(buffer, offset))
+
+        def number(buffer: bytes, offset: int = 0, /) -> tuple[int, ...]:
+            self.heads.append((offset, 4))
+            return order.number(buffer, offset)
+
+        def note(offset: int, length: int, unpacked: tuple[int, ...]) -> tuple[int, ...]:
+            self.heads.append((offset, length))
+            if not self.stack:
+                self.tops.setdefault(order.tag(unpacked[0]), []).append(offset)
+            return unpacked
+
+        return order._replace(explicit=explicit, pair=pair, number=number)
+
+    def values(self, found: dict[int, tuple[str, bytes]]) -> list[_Value] | None:
+        """Where the values are that were found; None where that cannot be told for sure."""
+        values = []
+        for tag, (vr, raw) in found.items():
+            places = set(self.tops.get(tag, ()))
+            if len(places) != 1 or vr == "SQ":
+                return None
+            start = places.pop() + (12 if vr in LONG_VRS else 8)
+            if self.win[start : start + len(raw)] != raw:
+                return None
+            values.append(_Value(start, len(raw), tag, vr))
+        return sorted(values)
+
+
+def _merged(pieces: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Pieces (start, length) in their order, those that touch or overlap as one."""
+    merged: list[tuple[int, int]] = []
+    for start, length in sorted(pieces):
+        if merged and start <= sum(merged[-1]):
+            first, _ = merged[-1]
+            merged[-1] = (first, max(sum(merged[-1]), start + length) - first)
+        else:
+            merged.append((start, length))
+    return merged
+
+
+def _struct_of(pieces: Iterable[tuple[int, int]]) -> struct.Struct:
+    """What takes pieces (start, length), in their order, out of a buffer."""
+    form, at = ["<"], 0
+    for start, length in pieces:
+        form.append(f"{start - at}x{length}s")
+        at = start + length
+    return struct.Struct("".join(form))
