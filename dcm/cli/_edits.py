@@ -18,21 +18,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from dcm.errors import UsageError
 from dcm.text import safe_text
 
-if TYPE_CHECKING:
-    from dcm.filt import Filter
-
-__all__ = ["edit_filter", "load_edits_json", "merge_edits", "parse_edits"]
+__all__ = ["load_edits", "load_edits_json", "merge_edits", "parse_edits"]
 
 _MAX_JSON = 16 << 20  # bytes: more than anybody writes by hand, less than what a wrong file may have
 
 
-def edit_filter(edit: Iterable[str], edit_json: Path | None = None) -> Filter | None:
-    """The filter that the two options ask for; None where there are no edits.
+def load_edits(edit: Iterable[str], edit_json: Path | None = None) -> dict[str, Any]:
+    """The edits that the two options ask for: element to new value, None to delete it.
 
     Parameters
     ----------
@@ -46,12 +43,7 @@ def edit_filter(edit: Iterable[str], edit_json: Path | None = None) -> Filter | 
     UsageError
         Something in them is no edit.
     """
-    edits = merge_edits(load_edits_json(edit_json) if edit_json is not None else {}, parse_edits(edit))
-    if not edits:
-        return None
-    from dcm.filt import make_edit_filter
-
-    return make_edit_filter(edits)
+    return merge_edits(load_edits_json(edit_json) if edit_json is not None else {}, parse_edits(edit))
 
 
 def parse_edits(assignments: Iterable[str]) -> dict[str, str | None]:

@@ -6,18 +6,22 @@ from pathlib import Path
 
 import click
 
+from dcm.conf import METHODS
 from dcm.levels import QueryLevel
 
 __all__ = [
     "assume_yes_option",
     "before_option",
+    "dir_format_option",
     "edit_json_option",
     "edit_option",
     "examples",
     "in_file_ext_option",
     "level_option",
     "local_option",
+    "method_option",
     "no_index_option",
+    "out_file_ext_option",
     "query_res_option",
     "recurse_option",
     "since_option",
@@ -107,4 +111,23 @@ edit_json_option = click.option(
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
     help='The same from a file: {"PatientID": "ANON1", "OtherPatientIDs": null}. --edit counts more.',
+)
+
+method_option = click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    type=click.Choice(METHODS, case_sensitive=False),
+    help="How data gets there: proxy (through us), remote_copy (one node sends to the other, C-MOVE), or, between "
+    "directories, copy, move, link (hard links) and symlink. May be repeated: the first that is possible. Default: "
+    "what a route says, else copy between directories and proxy for the rest.",
+)
+
+dir_format_option = click.option(
+    "--dir-format", metavar="TEMPLATE", help="Paths of the files, '{PatientID}/{SOPInstanceUID}' say."
+)
+
+out_file_ext_option = click.option(
+    "--out-file-ext", metavar="EXT", help="Extension of those files; an empty one for none. Default: dcm."
 )

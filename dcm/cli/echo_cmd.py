@@ -35,12 +35,11 @@ def command(state: CliState, remote: str, local: str | None) -> int:
     Exits with 0 if it answers, 1 if it does not.
     """
     conf = state.config()
-    peer, us = conf.remote_node(remote), conf.local_node(local)
+    peer, us = conf.remote_node(remote), conf.entity(local)
     from dcm.cli._loop import run_async
-    from dcm.net import LocalEntity
 
     try:
-        answered = run_async(LocalEntity(us).echo(peer))
+        answered = run_async(us.echo(peer))
     except NetworkError as exc:
         log.debug("the echo failed", exc_info=True)
         click.echo(f"Failed: {safe_text(exc.message)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,14 +26,13 @@ from dcm.cli._run import CliState
 from dcm.cli._stdin import read_query_res
 from dcm.errors import NetworkError, UsageError
 from dcm.levels import QueryLevel
-from dcm.node import DcmNode, RemoteNode
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from dcm.store import DataRepo
     from dcm.store.local_dir import LocalDir
+    from dcm.store.net_repo import NetRepo
 
 __all__ = ["command"]
 
@@ -102,17 +101,16 @@ def command(
 
     over = Overrides(local=local, recurse=recurse, in_file_ext=in_file_ext, index=False if no_index else None)
     conf = state.config(over)
-    place, us = conf.source(remote), conf.local_node()
+    source = conf.repo(remote)
     queries = _queries(keys, batch_csv, since, before)
     earlier = read_query_res(query_res, quiet=state.quiet)
-    is_node = isinstance(place, DcmNode)
-    unlimited = is_node and earlier is None and any(map(is_unlimited, queries))
+    unlimited = _is_open(source) and earlier is None and any(map(is_unlimited, queries))
     if unlimited and not assume_yes and not _confirmed(remote):
         return 1
     from dcm.cli._ask import ask_all
     from dcm.cli._loop import run_async
 
-    source, at_once = _repo(place, us, len(queries))
+    at_once = _at_once(source, len(queries))
     result, report = run_async(ask_all(source, queries, at_once=at_once, level=level, query_res=earlier))
     if report.exit_code == NetworkError.exit_code:
         raise NetworkError(f"{source}: {'; '.join(report.warnings)}", peer=str(source))
@@ -122,16 +120,23 @@ def command(
     return report.exit_code
 
 
-def _repo(place: RemoteNode | LocalDir, us: DcmNode, n_queries: int) -> tuple[DataRepo[Any], int]:
-    """Whom to ask, and how much at a time."""
-    if not isinstance(place, RemoteNode):
-        return place, 1
-    from dcm.net import LocalEntity
-    from dcm.store.net_repo import NetRepo
+def _is_open(source: NetRepo | LocalDir) -> bool:
+    """Whether a query without keys could have no end: a directory knows what it has, a repository its own query."""
+    from dcm.store.local_dir import LocalDir
 
-    # Several queries have one association each.
-    peer = replace(place, max_assoc=1) if n_queries > 1 else place
-    return NetRepo(LocalEntity(us), peer), place.max_assoc
+    return not isinstance(source, LocalDir) and source.base_query is None
+
+
+def _at_once(source: NetRepo | LocalDir, n_queries: int) -> int:
+    """How many queries to ask at a time."""
+    from dcm.store.local_dir import LocalDir
+
+    if isinstance(source, LocalDir):
+        return 1
+    at_once = source.remote.max_assoc
+    if n_queries > 1:  # they have one association each
+        source.remote = replace(source.remote, max_assoc=1)
+    return at_once
 
 
 def _queries(keys: tuple[str, ...], batch_csv: Path | None, since: str | None, before: str | None) -> list[Dataset]:

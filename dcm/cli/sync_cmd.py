@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,21 @@ import click
 
 from dcm.cli._options import (
     before_option,
+    dir_format_option,
     edit_json_option,
     edit_option,
     examples,
     in_file_ext_option,
     local_option,
+    method_option,
     no_index_option,
+    out_file_ext_option,
     query_res_option,
     recurse_option,
     since_option,
     to_level,
 )
+from dcm.cli._places import sinks_of
 from dcm.cli._run import INTERRUPTED, CliState
 from dcm.cli._stdin import is_piped, read_query_res
 from dcm.cli._sync_text import preview_lines, problem_lines, summary_lines
@@ -31,16 +36,12 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dcm.attrs import Attributes
-    from dcm.conf import DcmConfig
-    from dcm.net import LocalEntity
+    from dcm.cli._places import Route
     from dcm.query import QueryResult
     from dcm.report import TransferReport
-    from dcm.route import StaticRoute
     from dcm.store import DataRepo, DataSink
 
 __all__ = ["command"]
-
-_METHODS = ("proxy", "remote_copy", "copy", "move", "link", "symlink")
 
 
 @click.command(
@@ -50,6 +51,7 @@ _METHODS = ("proxy", "remote_copy", "copy", "move", "link", "symlink")
         "dcm sync -s mypacs -q StudyDate=20201031 -q PatientID=Vamp001 path/to/save/data",
         "dcm sync -s mypacs -q Modality=MR --since '3 weeks ago' 'archive:{PatientID}/{SOPInstanceUID}'",
         "dcm sync -s mypacs -s otherpacs ~/archive research_pacs",
+        "dcm sync -s mypacs --since yesterday scanner_rules",
         "dcm sync -s ~/incoming -q 'PatientID=Vamp*' -e PatientID=ANON1 mypacs",
         "dcm sync -s ~/archive -n mypacs",
         "dcm sync -s mypacs -m remote_copy otherpacs",
@@ -85,16 +87,7 @@ _METHODS = ("proxy", "remote_copy", "copy", "move", "link", "symlink")
     "certain. Default: image, each instance is compared by its UID.",
 )
 @click.option("-f", "--force-all", is_flag=True, help="Copy what destinations have, too.")
-@click.option(
-    "-m",
-    "--method",
-    "methods",
-    multiple=True,
-    type=click.Choice(_METHODS, case_sensitive=False),
-    help="How data gets there: proxy (through us), remote_copy (one node sends to the other, C-MOVE), or, between "
-    "directories, copy, move, link (hard links) and symlink. May be repeated: the first that is possible. Default: "
-    "copy between directories, else proxy.",
-)
+@method_option
 @edit_option
 @edit_json_option
 @click.option(
@@ -102,10 +95,10 @@ _METHODS = ("proxy", "remote_copy", "copy", "move", "link", "symlink")
     is_flag=True,
     help="Also store duplicates, and instances that were not asked for or contradict what the source says of them.",
 )
-@click.option("--dir-format", metavar="TEMPLATE", help="Paths of the files, '{PatientID}/{SOPInstanceUID}' say.")
+@dir_format_option
 @recurse_option
 @in_file_ext_option
-@click.option("--out-file-ext", metavar="EXT", help="Extension of those files; an empty one for none. Default: dcm.")
+@out_file_ext_option
 @no_index_option
 @click.option("--no-progress", is_flag=True, help="Show no progress. Off a terminal there is none anyway.")
 @click.option("--no-report", is_flag=True, help="Print no summary at the end, only what went wrong.")
@@ -146,13 +139,14 @@ def command(
     """Copy what destinations miss, and verify each instance.
 
     Sources and DESTs are nodes, directories (PATH; a DEST may be PATH:TEMPLATE), or names of either from the
-    configuration file, in every combination. What several destinations miss is fetched once.
+    configuration file, in every combination; a DEST may be a route of that file, too. What several destinations miss
+    is fetched once.
 
     Only what a destination does not have moves, compared by UID. Files appear complete or not at all, and other bytes
     under a name are never overwritten. An interrupted sync can be started again, and goes on where it was.
     """
+    from dcm.cli._edits import load_edits
     from dcm.conf import Overrides
-    from dcm.net import LocalEntity
     from dcm.report import TransferReport
 
     over = Overrides(
@@ -162,6 +156,8 @@ def command(
         recurse=recurse,
         in_file_ext=in_file_ext,
         index=False if no_index else None,
+        methods=methods,
+        edits=load_edits(edit, edit_json),
     )
     conf = state.config(over)
     earlier = read_query_res(query_res, quiet=state.quiet)
@@ -169,10 +165,9 @@ def command(
     if earlier is None and query is None and is_piped():
         # A query that failed leaves its pipe empty: that must not become a copy of everything.
         raise UsageError("what is piped in is empty: no query result", hint="</dev/null if nothing is to be read")
-    entity = LocalEntity(conf.local_node())
-    sinks = [_sink(conf, entity, text) for text in dests]
-    repos = [_repo(conf, entity, text) for text in sources or _source_of(earlier)]
-    route = _route(sinks, methods, edit, edit_json)
+    routes = conf.routes_to(dests)
+    sinks = sinks_of(routes)
+    repos = [conf.repo(text) for text in sources or _source_of(earlier)]
     if report_path is not None:
         _check_report_path(report_path, sinks)
     report = TransferReport()
@@ -183,7 +178,7 @@ def command(
         "keep_errors": keep_errors,
     }
     try:
-        code = _run(repos, route, query, earlier, report, options, not (no_progress or state.quiet))
+        code = _run(repos, routes, query, earlier, report, options, not (no_progress or state.quiet))
     finally:
         # Whatever ends it: what became of each instance until then is worth having.
         if report_path is not None:
@@ -198,8 +193,8 @@ def command(
 
 
 def _run(
-    repos: list[DataRepo[Any]],
-    route: StaticRoute,
+    repos: Sequence[DataRepo[Any]],
+    routes: Sequence[Route],
     query: Dataset | Attributes | None,
     query_res: QueryResult | None,
     report: TransferReport,
@@ -214,7 +209,7 @@ def _run(
     with show_progress(progress) as shown:
         report.progress = shown
         try:
-            run_async(sync(repos, route, query, query_res, report=report, **options))
+            run_async(sync(repos, routes, query, query_res, report=report, **options))
         except StoreError as exc:
             report.error("", str(exc), refused=False)
         except KeyboardInterrupt:
@@ -233,23 +228,6 @@ def _query(keys: tuple[str, ...], since: str | None, before: str | None) -> Data
     query = parse_query(keys)
     limit_dates(query, since, before)
     return query
-
-
-def _route(
-    sinks: list[DataSink], names: tuple[str, ...], edits: tuple[str, ...], edit_json: Path | None
-) -> StaticRoute:
-    """The destinations, with what happens on the way there."""
-    from dcm.route import StaticRoute
-    from dcm.store.base import TransferMethod
-
-    filt = None
-    if edits or edit_json is not None:
-        from dcm.cli._edits import edit_filter
-
-        filt = edit_filter(edits, edit_json)
-    default = (TransferMethod.PROXY,) if filt is not None else (TransferMethod.LOCAL_COPY, TransferMethod.PROXY)
-    methods = tuple(TransferMethod("local_copy" if name == "copy" else name) for name in names) or default
-    return StaticRoute(tuple(sinks), filt, methods)
 
 
 def _check_report_path(path: Path, sinks: list[DataSink]) -> None:
@@ -273,19 +251,3 @@ def _source_of(query_res: QueryResult | None) -> tuple[str, ...]:
     if query_res.prov.source is None:
         raise UsageError("the query result does not say where it comes from", hint="give -s NODE")
     return (str(query_res.prov.source),)
-
-
-def _repo(conf: DcmConfig, entity: LocalEntity, text: str) -> DataRepo[Any]:
-    from dcm.store.local_dir import LocalDir
-    from dcm.store.net_repo import NetRepo
-
-    place = conf.source(text)
-    return place if isinstance(place, LocalDir) else NetRepo(entity, place)
-
-
-def _sink(conf: DcmConfig, entity: LocalEntity, text: str) -> DataSink:
-    from dcm.store.local_dir import LocalDir
-    from dcm.store.net_repo import NetRepo
-
-    place = conf.dest(text)
-    return place if isinstance(place, LocalDir) else NetRepo(entity, place)

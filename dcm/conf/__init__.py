@@ -9,12 +9,14 @@ from __future__ import annotations
 from dcm.conf._config import DcmConfig
 from dcm.conf._example import EXAMPLE
 from dcm.conf._file import create_config, default_path
-from dcm.conf._overrides import RULES, Overrides
+from dcm.conf._overrides import METHODS, RULES, AccessOverrides, Overrides
 from dcm.conf._schema import AccessSettings, LocalDirSettings
 
 __all__ = [
     "EXAMPLE",
+    "METHODS",
     "RULES",
+    "AccessOverrides",
     "AccessSettings",
     "DcmConfig",
     "LocalDirSettings",

@@ -16,7 +16,7 @@ from dcm.node import DcmNode, RemoteNode
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
-    from dcm.net import LocalEntity
+    from dcm.net import AccessPolicy, LocalEntity
     from dcm.route import DynamicRoute, StaticRoute
     from dcm.store.base import DataSink
     from dcm.store.local_dir import LocalDir
@@ -57,7 +57,7 @@ class DcmConfig(Places):
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, overrides: Overrides | None = None) -> None:
         super().__init__(path, overrides=overrides)
-        self._entities: dict[tuple[DcmNode, AccessSettings], LocalEntity] = {}
+        self._entities: dict[tuple[DcmNode, AccessPolicy], LocalEntity] = {}
         self._sinks: dict[tuple[str, bool], DataSink] = {}
 
     def entity(self, text: str | None = None) -> LocalEntity:
@@ -67,14 +67,23 @@ class DcmConfig(Places):
         """
         from dcm.net import LocalEntity
 
-        name, node = self._local(text)
-        access = self._sections.access.get(name, AccessSettings())
-        if (node, access) not in self._entities:
-            try:
-                self._entities[node, access] = LocalEntity(node, policy=access.policy)
-            except UsageError as exc:
-                raise ConfigError(f"{self.path}: [local_nodes.{name}]: {exc.message}", hint=exc.hint) from exc
-        return self._entities[node, access]
+        node, policy = self._local(text)[1], self.access_policy(text)
+        if (node, policy) not in self._entities:
+            self._entities[node, policy] = LocalEntity(node, policy=policy)
+        return self._entities[node, policy]
+
+    def access_policy(self, text: str | None = None) -> AccessPolicy:
+        """Who may call us: what the file says of the local node, with the overrides over it; errors as in `local_node`.
+
+        An inline node with the address of a configured one has its settings.
+        """
+        name, _ = self._local(text)
+        file_says = self._sections.access.get(name, AccessSettings())
+        try:
+            _ = file_says.policy  # what is wrong in there is the fault of nobody who types
+        except UsageError as exc:
+            raise ConfigError(f"{self.path}: [local_nodes.{name}]: {exc.message}", hint=exc.hint) from exc
+        return self.overrides.access.over(file_says).policy
 
     def repo(self, text: str) -> NetRepo | LocalDir:
         """The store that data is read from: a node, a repository or a directory; errors as in `source`."""
@@ -103,7 +112,7 @@ class DcmConfig(Places):
         Returns
         -------
         list of StaticRoute or DynamicRoute
-            One, or several of this name that do together what it says, see `dests`.
+            One, or several of this name that do together what it says, see `dcm.conf._build.dynamic_routes`.
 
         Raises
         ------
@@ -149,26 +158,9 @@ class DcmConfig(Places):
         except UsageError as exc:
             raise ConfigError(f"{where}: {exc.message}", hint=exc.hint) from exc
 
-    def dests(self, text: str) -> list[DataSink | Route]:
-        """What a destination on the command line stands for.
-
-        Returns
-        -------
-        list of DataSink, StaticRoute or DynamicRoute
-            A store, or a route. A dynamic one that has static ones among its destinations is several of the same name:
-            each goes to the destinations that have the same filter. They are to be used together, by one
-            `dcm.route.Router`.
-
-        Raises
-        ------
-        ConfigError
-            It is neither, or could be two things.
-        NodeSyntaxError
-            An inline node that is none.
-        """
-        if text in self.static_routes or text in self.dynamic_routes:
-            return list(self.route(text))
-        return [self.sink(text)]
+    def dests(self, text: str) -> list[Route]:
+        """What one destination on the command line stands for; see `routes_to`."""
+        return list(self.routes_to([text]))
 
     def routes_to(self, texts: Iterable[str]) -> tuple[Route, ...]:
         """The routes to destinations on the command line, with the overrides merged in.
@@ -182,13 +174,15 @@ class DcmConfig(Places):
         Returns
         -------
         tuple of StaticRoute or DynamicRoute
-            In the order of the command line: an instance goes once to each destination, by the first route that
-            names it.
+            In the order of the command line, to be used together, by one `dcm.route.Router`: an instance goes once to
+            each destination, by the first route that names it.
 
         Raises
         ------
         ConfigError
-            As in `dests`.
+            A text is no destination, or could be two things.
+        NodeSyntaxError
+            An inline node that is none.
         UsageError
             Edits and methods do not go together.
         """

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
+
+from dcm.conf._schema import AccessSettings
 
 if TYPE_CHECKING:
     from dcm.filt import Filter
     from dcm.store.base import TransferMethod
 
-__all__ = ["RULES", "Overrides", "to_method"]
+__all__ = ["METHODS", "RULES", "AccessOverrides", "Overrides", "to_method"]
+
+METHODS: Final = ("proxy", "remote_copy", "copy", "move", "link", "symlink")
+"""What the ways to get there are called, in the file and behind ``--method``."""
 
 RULES: Final = (
     ("--local", "says who we are, for each node and repository, whatever their local is"),
@@ -21,9 +26,38 @@ RULES: Final = (
     ("--recurse", "--no-recurse, is the recurse of every source directory"),
     ("--no-index", "is index = false for every directory"),
     ("--method", "-m, replaces the methods of every route, those of its destinations too"),
+    (
+        "--allow-ae",
+        "is the allowed_ae_titles of the local node; so do --allow-address, --require-called-ae, --max-assoc "
+        "and --max-assoc-per-peer with their settings",
+    ),
     ("--edit", "-e, and --edit-json come behind the filters of every route, which see the data as it was before"),
 )
 """What each option does to the settings of the file: the same for all destinations, named, in a route, or typed."""
+
+
+@dataclass(frozen=True)
+class AccessOverrides:
+    """What the command line says of who may call us; None, or nothing, leaves it as the file says.
+
+    Parameters
+    ----------
+    allowed_ae_titles, allowed_addresses : tuple of str
+    require_called_ae : bool or None
+    max_assoc, max_assoc_per_peer : int or None
+        See `dcm.conf.AccessSettings`.
+    """
+
+    allowed_ae_titles: tuple[str, ...] = ()
+    allowed_addresses: tuple[str, ...] = ()
+    require_called_ae: bool | None = None
+    max_assoc: int | None = None
+    max_assoc_per_peer: int | None = None
+
+    def over(self, settings: AccessSettings) -> AccessSettings:
+        """The settings of a local node with these over them."""
+        said = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(settings, **{name: value for name, value in said.items() if value not in (None, ())})
 
 
 @dataclass(frozen=True)
@@ -42,8 +76,12 @@ class Overrides:
         The file name extension in source and in destination directories.
     index : bool or None
         Whether an index of directories is kept.
+    sync : bool or None
+        Whether destination directories wait for the disk after each file.
+    access : AccessOverrides
+        Who may call us.
     methods : tuple of str
-        How data gets to every destination, best first; see `dcm.conf.METHODS`.
+        How data gets to every destination, best first; see `METHODS`.
     edits : mapping
         What is edited behind the filters of every route; see `dcm.filt.make_edit_filter`.
 
@@ -59,6 +97,8 @@ class Overrides:
     in_file_ext: str | None = None
     out_file_ext: str | None = None
     index: bool | None = None
+    sync: bool | None = None
+    access: AccessOverrides = AccessOverrides()
     methods: tuple[str, ...] = ()
     edits: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -69,7 +109,7 @@ class Overrides:
     def dir_settings(self, *, is_dest: bool) -> dict[str, Any]:
         """What is said of directories, as arguments of `LocalDir`."""
         if is_dest:
-            said = {"out_fmt": self.out_fmt, "file_ext": self.out_file_ext, "index": self.index}
+            said = {"out_fmt": self.out_fmt, "file_ext": self.out_file_ext, "sync": self.sync, "index": self.index}
         else:
             said = {"recurse": self.recurse, "in_file_ext": self.in_file_ext, "index": self.index}
         return {name: value for name, value in said.items() if value is not None}

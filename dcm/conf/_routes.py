@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from dcm.conf._guess import Guess, guess
+from dcm.conf._overrides import METHODS
 from dcm.conf._schema import check_keys, convert, did_you_mean, kind_of, near, table_of, texts_of
 from dcm.conf._selectors import Selectors, plain
 from dcm.errors import ConfigError, UsageError
@@ -18,7 +19,6 @@ from dcm.node import RemoteNode
 from dcm.text import safe_text
 
 __all__ = [
-    "METHODS",
     "DynamicRouteSettings",
     "FilterSettings",
     "Names",
@@ -28,9 +28,6 @@ __all__ = [
     "read_repo",
     "read_static_route",
 ]
-
-METHODS: Final = ("proxy", "remote_copy", "copy", "move", "link", "symlink")
-"""What the ways to get there are called, in the file and behind ``--method``."""
 
 _LEVELS: Final = {
     **{level.name.lower(): level for level in QueryLevel},

@@ -10,9 +10,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dcm.cli._edits import edit_filter, load_edits_json, merge_edits, parse_edits
+from dcm.cli._edits import load_edits, load_edits_json, merge_edits, parse_edits
 from dcm.cli._options import edit_json_option, edit_option
 from dcm.errors import UsageError
+from dcm.filt import make_edit_filter
 from tests.data import data_set
 
 
@@ -49,7 +50,7 @@ def test_a_file_of_edits(tmp_path: Path) -> None:
     path = tmp_path / "edits.json"
     path.write_text(json.dumps(edits), "utf-8-sig")
     assert load_edits_json(path) == edits
-    assert edit_filter([], path) is not None
+    make_edit_filter(load_edits([], path))
 
 
 @pytest.mark.parametrize(
@@ -97,13 +98,13 @@ def test_the_command_line_counts_more(first: dict[str, Any], second: dict[str, A
     assert merge_edits(first, second) == merged
 
 
-def test_no_edits_are_no_filter() -> None:
-    assert edit_filter([]) is None
+def test_no_options_are_no_edits() -> None:
+    assert load_edits([]) == {}
 
 
 def test_a_typo_is_a_usage_error_with_the_nearest_keyword() -> None:
     with pytest.raises(UsageError, match="there is no attribute 'PatientNam'; did you mean PatientName"):
-        edit_filter(["PatientNam=x"])
+        make_edit_filter(load_edits(["PatientNam=x"]))
 
 
 def test_the_options(tmp_path: Path) -> None:
@@ -113,8 +114,7 @@ def test_the_options(tmp_path: Path) -> None:
     @edit_option
     @edit_json_option
     def command(edit: tuple[str, ...], edit_json: Path | None) -> None:
-        filt = edit_filter(edit, edit_json)
-        assert filt is not None
+        filt = make_edit_filter(load_edits(edit, edit_json))
         edited = filt(data_set())
         assert edited is not None
         click.echo(f"{edited.PatientID} {edited.PatientSex} {'StudyDescription' in edited}")

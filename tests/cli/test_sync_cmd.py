@@ -366,7 +366,7 @@ def test_a_full_destination(
     ("args", "message", "hint"),
     [
         (["-s", "mypcas", "-q", NIGHT, "home"], "no node or directory called 'mypcas'", "did you mean 'mypacs'?"),
-        (["-s", "mypacs", "-q", NIGHT, "mypac"], "no node or directory called 'mypac'", "write ./mypac"),
+        (["-s", "mypacs", "-q", NIGHT, "mypac"], "no node, directory or route called 'mypac'", "write ./mypac"),
         (["-s", "mypacs", "-q", "PatientNam=x", "home"], "no attribute 'PatientNam'", "did you mean PatientName?"),
         (["-s", "mypacs", "-q", NIGHT, "home:{PatientNam}"], "keyword 'PatientNam'", "did you mean PatientName?"),
         (["-s", "mypacs", "--dir-format", "../{PatientID}", "home"], "output path", ""),
