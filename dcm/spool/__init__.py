@@ -1,7 +1,8 @@
-"""The durable queue behind ``dcm forward``: nothing that was acknowledged is lost, whatever crashes."""
+"""The durable queue behind ``dcm forward``: what was acknowledged is kept until every destination has it."""
 
 from __future__ import annotations
 
+from dcm.spool._spool import Spool
 from dcm.spool._words import (
     NO_WAY,
     Admitted,
@@ -29,5 +30,6 @@ __all__ = [
     "Recovered",
     "Settled",
     "Settlement",
+    "Spool",
     "WayCounts",
 ]

@@ -1,0 +1,258 @@
+"""How an instance gets into the spool: what it is compared with, and what is written for it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from dcm.instance import Instance
+from dcm.spool._files import Files, Name, Placed, digest_of
+from dcm.spool._records import DROPPED, HAD, LOST, QUARANTINED, QUEUED, Tally, Ways, count, parse_fate, span, uid_hash
+from dcm.spool._words import NO_WAY, Admitted, Arrival, Delivery, OnConflict, Origin
+
+__all__ = ["Arriving", "Candidate", "Known", "candidate_of", "compare", "find_known", "record", "rerouted"]
+
+# A sender that gives one UID to all that it has must not make each arrival slower than the one before.
+_MOST_COMPARED = 64
+
+
+class Arriving:
+    """Lets one thread at a time bring an instance with a certain UID."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._uids: set[str] = set()
+
+    @contextmanager
+    def only(self, uid: str) -> Iterator[None]:
+        """Wait for others that bring the same instance; they wait for us."""
+        with self._condition:
+            while uid in self._uids:
+                self._condition.wait()
+            self._uids.add(uid)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._uids.discard(uid)
+                if self._uids:
+                    self._condition.notify_all()
+
+
+@dataclass(slots=True)
+class Known:
+    """What the spool has of a UID: entries and past entries with the same bytes, and whether there are others."""
+
+    entries: list[int] = field(default_factory=list)
+    past: list[int] = field(default_factory=list)
+    others: bool = False
+
+    @property
+    def same(self) -> bool:
+        return bool(self.entries or self.past)
+
+
+@dataclass(slots=True)
+class Candidate:
+    """An instance that asks for an entry; `result` says what it got, None where a file is needed and it has none."""
+
+    sop_class: str
+    uid: str
+    syntax: str
+    hash: int
+    size: int
+    origin: Origin
+    ways: Sequence[str]
+    trouble: str
+    on_conflict: OnConflict
+    known: Known = field(default_factory=Known)
+    file: Name | None = None
+    placed: Placed | None = None
+    used: bool = False
+    result: Admitted | None = None
+
+
+def find_known(db: sqlite3.Connection, hashed: int, uid: str) -> tuple[list[tuple[int, ...]], list[tuple[object, ...]]]:
+    """What there is of a UID: entries, and past entries whose bytes are known, the latest first."""
+    entries = db.execute(
+        "SELECT id, received_ns, offset, size, syntax FROM entry WHERE uid_hash = ? AND uid = ?"
+        " ORDER BY id DESC LIMIT ?",
+        (hashed, uid, _MOST_COMPARED),
+    ).fetchall()
+    past = db.execute(
+        "SELECT id, size, digest FROM past WHERE uid_hash = ? AND uid = ? AND digest IS NOT NULL"
+        " ORDER BY id DESC LIMIT ?",
+        (hashed, uid, _MOST_COMPARED),
+    ).fetchall()
+    return entries, past
+
+
+def compare(
+    instance: Instance, files: Files, entries: Sequence[Sequence[object]], past: Sequence[Sequence[object]]
+) -> Known:
+    """Compare an instance with what there is of its UID; reads files, outside of any transaction."""
+    known = Known()
+    for number, received_ns, offset, size, syntax in entries:
+        name = Name(number, received_ns, offset, size)  # type: ignore[arg-type]
+        same: bool | None = False
+        if size == instance.size and syntax == instance.transfer_syntax_uid:
+            same = files.same_data(name, instance)
+        if same:
+            known.entries.append(name.number)
+        elif same is False:
+            known.others = True
+    digest = b""
+    for number, size, there in past:
+        if size == instance.size:
+            digest = digest or digest_of(instance)
+            if there == digest:
+                known.past.append(number)  # type: ignore[arg-type]
+                continue
+        known.others = True
+    return known
+
+
+def candidate_of(
+    instance: Instance, origin: Origin, ways: Sequence[str], trouble: str, on_conflict: OnConflict
+) -> Candidate:
+    """An instance as what asks for an entry."""
+    uid = instance.sop_instance_uid
+    return Candidate(
+        *(instance.sop_class_uid, uid, instance.transfer_syntax_uid, uid_hash(uid), instance.size),
+        *(origin, ways, trouble, on_conflict),
+    )
+
+
+def record(db: sqlite3.Connection, new: Candidate, ways: Ways, tally: Tally) -> None:
+    """Write what an instance needs, inside a transaction: entry, deliveries, counts; sets its `result`.
+
+    What was compared before is looked up again here: meanwhile an entry may have been delivered, and its file be gone.
+    """
+    entries, had = _standing(db, new.known)
+    kind = Arrival.REPEATED if new.known.same else Arrival.CONFLICT if new.known.others else Arrival.NEW
+    numbers = {ways.known_id(db, key): key for key in new.ways}
+    if new.trouble:
+        # What could be routed once is not put into quarantine because it cannot be now.
+        missing = [] if had else list(numbers)
+    else:
+        missing = [way for way in numbers if way not in had]
+    quarantined = bool(new.trouble) or (kind is Arrival.CONFLICT and new.on_conflict is OnConflict.QUARANTINE)
+    reason = new.trouble or ("other bytes under this UID were here before" if quarantined else "")
+    state = QUARANTINED if quarantined else QUEUED
+    entry = entries[0] if entries else 0
+    if missing and not entry:
+        if new.file is None:
+            return
+        entry = _insert_entry(db, new, kind, len(missing))
+    elif missing:
+        db.execute("UPDATE entry SET live = live + ? WHERE id = ?", (len(missing), entry))
+    for way in missing:
+        _add_delivery(db, entry, way, state, reason, new.size, tally)
+    if entries and not new.trouble and new.ways:
+        for number in entries:
+            _replace_unrouted(db, number, ways, new.size, tally)
+    nowhere = not new.ways
+    count(
+        db,
+        received=1,
+        repeated=int(kind is Arrival.REPEATED),
+        conflicts=int(kind is Arrival.CONFLICT),
+        nowhere=int(nowhere),
+    )
+    new.result = Admitted(entry, kind, len(missing))
+
+
+def rerouted(db: sqlite3.Connection, delivery: Delivery, keys: Sequence[str], trouble: str, ways: Ways) -> bool:
+    """Replace a delivery that had no way, inside a transaction; False where it still has none, or is gone."""
+    row = db.execute("SELECT state FROM delivery WHERE id = ?", (delivery.id,)).fetchone()
+    if row is None or row[0] not in (QUEUED, QUARANTINED):
+        return False
+    if trouble:
+        settle_unrouted = "UPDATE delivery SET state = ?, reason = ?, attempts = attempts + 1 WHERE id = ?"
+        db.execute(settle_unrouted, (QUARANTINED, trouble, delivery.id))
+    tally = Tally()
+    if trouble:
+        tally.move(ways.known_id(db, NO_WAY), row[0], QUARANTINED, delivery.size)
+    else:
+        there = {
+            way for (way,) in db.execute("SELECT way FROM delivery WHERE id BETWEEN ? AND ?", span(delivery.entry_id))
+        }
+        missing = [way for way in (ways.known_id(db, key) for key in keys) if way not in there]
+        db.execute("UPDATE entry SET live = live + ? WHERE id = ?", (len(missing), delivery.entry_id))
+        for way in missing:
+            _add_delivery(db, delivery.entry_id, way, QUEUED, "", delivery.size, tally)
+        _replace_unrouted(db, delivery.entry_id, ways, delivery.size, tally)
+        count(db, nowhere=int(not keys))
+    tally.write(db)
+    return not trouble
+
+
+def _standing(db: sqlite3.Connection, known: Known) -> tuple[list[int], set[int]]:
+    """The entries that are still there of those with the same bytes, and the ways that these bytes have had."""
+    had: set[int] = set()
+    entries = []
+    fates: list[str] = []
+    past = list(known.past)
+    for number in known.entries:
+        if db.execute("SELECT 1 FROM entry WHERE id = ?", (number,)).fetchone():
+            entries.append(number)
+            rows = db.execute("SELECT way, state FROM delivery WHERE id BETWEEN ? AND ?", span(number))
+            had.update(way for way, state in rows if state in HAD)
+        else:
+            past.append(number)
+    for number in past:
+        row = db.execute("SELECT text FROM past JOIN fate ON fate.id = past.fate WHERE past.id = ?", (number,))
+        fates += (text for (text,) in row)
+    had.update(way for text in fates for way, state in parse_fate(text) if state in HAD)
+    return entries, had
+
+
+def _insert_entry(db: sqlite3.Connection, new: Candidate, kind: Arrival, live: int) -> int:
+    name = new.file
+    assert name is not None
+    db.execute(
+        "INSERT INTO entry (id, uid_hash, uid, sop_class, syntax, size, offset, received_ns, calling, called, address,"
+        " conflict, live) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(name.number, new.hash, new.uid, new.sop_class, new.syntax, name.size, name.offset, name.received_ns),
+            *(new.origin.calling_ae, new.origin.called_ae, new.origin.address),
+            *(int(kind is Arrival.CONFLICT), live),
+        ),
+    )
+    count(db, entries=1, entry_bytes=name.size)
+    new.used = True
+    return name.number
+
+
+def _add_delivery(
+    db: sqlite3.Connection, entry: int, way: int, state: int, reason: str, size: int, tally: Tally
+) -> None:
+    number = span(entry)[0] | way
+    before = db.execute("SELECT state FROM delivery WHERE id = ?", (number,)).fetchone()
+    if before is None:
+        db.execute("INSERT INTO delivery (id, way, state, reason) VALUES (?, ?, ?, ?)", (number, way, state, reason))
+        tally.made(way, state, size)
+        return
+    # It was dropped, and comes again before the last of its entry is through.
+    assert before[0] in (DROPPED, LOST)
+    db.execute(
+        "UPDATE delivery SET state = ?, reason = ?, status = NULL, attempts = 0, not_before = 0 WHERE id = ?",
+        (state, reason, number),
+    )
+    tally.move(way, before[0], state, size)
+
+
+def _replace_unrouted(db: sqlite3.Connection, entry: int, ways: Ways, size: int, tally: Tally) -> None:
+    """Take out the delivery to nowhere of an entry that can be routed now."""
+    row = ways.row(db, NO_WAY)
+    if row is None:
+        return
+    number = span(entry)[0] | row[0]
+    before = db.execute("SELECT state FROM delivery WHERE id = ?", (number,)).fetchone()
+    if before is not None and before[0] in (QUEUED, QUARANTINED):
+        db.execute("DELETE FROM delivery WHERE id = ?", (number,))
+        db.execute("UPDATE entry SET live = live - 1 WHERE id = ?", (entry,))
+        tally.unmade(row[0], before[0], size)

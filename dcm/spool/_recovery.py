@@ -1,0 +1,131 @@
+"""Putting a spool right after a crash: files without an entry, entries without a file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dcm.spool._files import Files, Name
+from dcm.spool._journal import Journal
+from dcm.spool._queue import move_to_past, remove_entry
+from dcm.spool._records import LOST, QUARANTINED, QUEUED, Tally, Ways, name_of, span
+from dcm.text import safe_text
+
+__all__ = ["Findings", "adopt_files", "check_entries", "first_number"]
+
+_log = logging.getLogger(__name__)
+
+_PAGE = 500
+_MOST_NAMED = 100
+
+
+@dataclass
+class Findings:
+    """What was put right."""
+
+    readmitted: int = 0
+    removed: int = 0
+    lost: list[str] = field(default_factory=list)
+    n_lost: int = 0
+
+
+def first_number(journal: Journal, files: Files) -> int:
+    """A number that no entry and no file has, or ever had."""
+    with journal.read() as db:
+        row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entry'").fetchone()
+        past = db.execute("SELECT max(id) FROM past").fetchone()[0]
+    highest = max(0 if row is None else int(row[0]), past or 0)
+    for shard in reversed(files.shards()):
+        numbers = [name.number for name in files.names(shard)]
+        if numbers:
+            return max(highest, *numbers) + 1
+    return highest + 1
+
+
+def check_entries(journal: Journal, files: Files, ways: Ways, before: int) -> Findings:
+    """Find entries whose file is gone; what had to be delivered of them is lost, and said to be.
+
+    Parameters
+    ----------
+    before : int
+        Only entries with smaller numbers: others are being made now.
+    """
+    findings = Findings()
+    after = 0
+    shard, there = "", dict[int, Name]()
+    while True:
+        with journal.read() as db:
+            rows = db.execute(
+                "SELECT id, received_ns, offset, size, uid FROM entry WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+                (after, before, _PAGE),
+            ).fetchall()
+        gone: list[tuple[Name, str, bool]] = []
+        for row in rows:
+            name = name_of(row)
+            if name.shard != shard:
+                shard, there = name.shard, {each.number: each for each in files.names(name.shard)}
+            if there.get(name.number) != name:
+                gone.append((name, row[4], name.number in there))
+        if gone:
+            _lose(journal, ways, gone, findings)
+        if len(rows) < _PAGE:
+            return findings
+        after = rows[-1][0]
+
+
+def _lose(journal: Journal, ways: Ways, gone: list[tuple[Name, str, bool]], findings: Findings) -> None:
+    """Record that files are gone. One that another file has the number of is forgotten: that one is adopted."""
+    with journal.write(durable=True) as db:
+        tally = Tally()
+        for name, uid, replaced in gone:
+            rows = db.execute(
+                "SELECT id, way, state FROM delivery WHERE id BETWEEN ? AND ?", span(name.number)
+            ).fetchall()
+            live = [(number, way, state) for number, way, state in rows if state in (QUEUED, QUARANTINED)]
+            for number, way, state in live:
+                db.execute("UPDATE delivery SET state = ?, reason = ? WHERE id = ?", (LOST, "its file is gone", number))
+                tally.move(way, state, LOST, name.size)
+            db.execute("UPDATE entry SET live = 0 WHERE id = ?", (name.number,))
+            if live:
+                findings.n_lost += 1
+                if len(findings.lost) < _MOST_NAMED:
+                    findings.lost.append(uid)
+                keys = ", ".join(safe_text(ways.key(db, way)) or "no route" for _, way, _ in live)
+                _log.error("the file of %s is gone from the spool, it is LOST for: %s", safe_text(uid), keys)
+            if replaced:
+                remove_entry(db, name.number, name.size)
+            else:
+                move_to_past(db, name.number, None)
+        tally.write(db)
+
+
+def adopt_files(journal: Journal, files: Files, before: int, adopt: Callable[[Name], bool], findings: Findings) -> None:
+    """Find files that no entry has: those that are through are removed, the others brought in.
+
+    Parameters
+    ----------
+    before : int
+        Only files with smaller numbers: others are being written now.
+    adopt : callable
+        Gets a file an entry; says whether it was needed, or else has removed it.
+    """
+    findings.removed += files.remove_leftovers()
+    for shard in files.shards():
+        names = sorted(name for name in files.names(shard) if name.number < before)
+        if names:
+            first, last = names[0].number, names[-1].number
+            with journal.read() as db:
+                entries = {n for (n,) in db.execute("SELECT id FROM entry WHERE id BETWEEN ? AND ?", (first, last))}
+                past = {n for (n,) in db.execute("SELECT id FROM past WHERE id BETWEEN ? AND ?", (first, last))}
+            for name in names:
+                if name.number in entries:
+                    continue
+                if name.number in past:
+                    files.remove(name)
+                    findings.removed += 1
+                elif adopt(name):
+                    findings.readmitted += 1
+                else:
+                    findings.removed += 1
+        files.drop_shard(shard)

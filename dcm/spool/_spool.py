@@ -1,0 +1,512 @@
+"""The spool: instances that arrived, until every destination has them."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from dcm._atomic import TempFile
+from dcm.errors import DcmError, InvalidDicomError, SpoolBusyError, SpoolError
+from dcm.instance import Instance
+from dcm.spool import _mending, _recovery
+from dcm.spool._admission import Arriving, Candidate, candidate_of, compare, find_known, record, rerouted
+from dcm.spool._files import Files, Name
+from dcm.spool._group import GroupCommit
+from dcm.spool._journal import DamagedError, Journal, failure, set_aside
+from dcm.spool._mending import Choice
+from dcm.spool._queue import Queues
+from dcm.spool._records import Tally, Ways
+from dcm.spool._words import (
+    NO_WAY,
+    Admitted,
+    Counts,
+    Delivery,
+    DeliveryState,
+    OnConflict,
+    Origin,
+    Recovered,
+    Settled,
+    Settlement,
+)
+from dcm.text import safe_text
+
+__all__ = ["Spool"]
+
+_log = logging.getLogger(__name__)
+
+_ALIVE = (DeliveryState.QUEUED, DeliveryState.HELD, DeliveryState.QUARANTINED)
+_MONTH = 30 * 86400.0
+
+
+def _no_step(name: str) -> None:
+    """In production nothing happens between two steps."""
+
+
+class Spool:
+    """Instances on stable storage, with what has still to be delivered of them.
+
+    It may be used by any number of threads. One process has it, others may look into it and mend it meanwhile
+    (``exclusive=False``). It is a context manager: `start` opens it, `close` lets go of it.
+
+    Parameters
+    ----------
+    path : path
+        Its directory, which is made where it is not there.
+    exclusive : bool, optional
+        Have it for ourselves: `admit`, `recover`, `take` and `settle` need that. Without it the spool must be there,
+        and another process may have it.
+    min_free : int, optional
+        How many bytes of the file system are left free: 64 MiB by default, or 5 % of it if that is less. What is
+        delivered can be recorded then, and the spool empties itself.
+    remember : float, optional
+        For how many seconds what is through is remembered, to know it when it comes again.
+    on_conflict : OnConflict, optional
+        What becomes of other bytes under a UID that was here before.
+    on_settled : callable, optional
+        Told what was recorded, by the thread that calls `settle`, when it is on stable storage.
+    step : callable, optional
+        Told the name of each step before it is done: write, fsync, link, dirsync, journal, answer, settle, unlink. For
+        tests that kill the process there.
+
+    Notes
+    -----
+    An instance is written, synced, linked to its name, the name synced, and its entry and deliveries committed, before
+    `admit` returns. So whatever has a name is complete; what has a name and no entry was not acknowledged, or the
+    machine lost its power before the journal was written: it gets an entry when the spool is opened again.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        exclusive: bool = True,
+        min_free: int | None = None,
+        remember: float = _MONTH,
+        on_conflict: OnConflict = OnConflict.FORWARD,
+        on_settled: Callable[[Sequence[Settlement]], None] | None = None,
+        step: Callable[[str], None] = _no_step,
+    ) -> None:
+        self.path = Path(path)
+        self.on_settled = on_settled
+        self._exclusive = exclusive
+        self._min_free = min_free
+        self._remember = remember
+        self._on_conflict = on_conflict
+        self._step = step
+        self._lock_fd = -1
+        self._journal: Journal | None = None
+        self._rebuilt = ""
+
+    # -- opening and closing --------------------------------------------------------------------------------------
+
+    def start(self) -> Spool:
+        """Open it; the beginning of a ``with`` block does that, too.
+
+        Raises
+        ------
+        SpoolBusyError
+            Another process has it.
+        SpoolError
+            It cannot be used, or, where it is only looked into, there is none.
+        """
+        if self._journal is not None:
+            raise ValueError("the spool is open")
+        try:
+            if self._exclusive:
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._lock()
+            self._open(self._exclusive)
+        except OSError as exc:
+            self.close()
+            raise failure(exc, self.path) from exc
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _open(self, exclusive: bool) -> None:
+        database = self.path / "journal.sqlite"
+        if not exclusive and not database.exists():
+            raise SpoolError(f"there is no spool in {safe_text(self.path)}")
+        self._files = Files(self.path / "data", self._min_free, self._step)
+        try:
+            self._journal = Journal(database, create=exclusive)
+            if exclusive:
+                self._journal.check()
+        except DamagedError as exc:
+            if not exclusive:
+                raise SpoolError(
+                    f"the journal of the spool {safe_text(self.path)} is damaged: {safe_text(exc)}",
+                    hint="start the forwarder: it rebuilds the journal from the files",
+                ) from exc
+            self._rebuild(database, exc)
+        assert self._journal is not None
+        self._ways = Ways()
+        self._queues = Queues(
+            *(self._journal, self._files, self._ways, self._step), remember=self._remember, owner=exclusive
+        )
+        self._arriving = Arriving()
+        self._group: GroupCommit[Candidate] = GroupCommit(self._commit)
+        self._first = 0
+        if exclusive:
+            self._first = _recovery.first_number(self._journal, self._files)
+            self._files.begin(self._first)
+
+    def _rebuild(self, database: Path, exc: DamagedError) -> None:
+        """Begin a new journal; `recover` fills it from the files."""
+        if self._journal is not None:
+            self._journal.close()
+        aside = set_aside(database, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+        _log.error(
+            "the journal of the spool %s is damaged (%s): it is %s now, and a new one is made from the files",
+            *(safe_text(self.path), safe_text(exc), safe_text(aside.name)),
+        )
+        self._rebuilt = str(aside)
+        self._journal = Journal(database, create=True)
+
+    def _lock(self) -> None:
+        fd = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._lock_fd = fd
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when we die, however we die
+        except BlockingIOError:
+            text = os.pread(fd, 32, 0).strip()
+            pid = int(text) if text.isdigit() else 0
+            who = f"process {pid}" if pid else "another process"
+            raise SpoolBusyError(
+                f"{who} has the spool {safe_text(self.path)}", hint="give each forwarder a spool of its own", pid=pid
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+
+    def close(self) -> None:
+        """Let go of it. May be called again."""
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.close()
+            self._files.close()
+        fd, self._lock_fd = self._lock_fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Spool:
+        return self if self._journal is not None else self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _opened(self) -> Journal:
+        if self._journal is None:
+            raise SpoolError(f"the spool {safe_text(self.path)} is closed")
+        return self._journal
+
+    def recover(self, route: Callable[[Instance], Sequence[str]]) -> Recovered:
+        """Put right what a crash has left, and begin with what an earlier forwarder did not finish. Call it once.
+
+        Files that are complete and in no entry are routed and get one; entries whose file is gone are counted as lost,
+        and logged by name. Instances may be admitted meanwhile.
+
+        Parameters
+        ----------
+        route : callable
+            As for `admit`.
+
+        Raises
+        ------
+        SpoolError
+            The spool cannot be read or written.
+        """
+        journal = self._opened
+        try:
+            self._queues.tidy()
+            findings = _recovery.check_entries(journal, self._files, self._ways, self._first)
+            _recovery.adopt_files(journal, self._files, self._first, lambda name: self._adopt(name, route), findings)
+            self._queues.tidy()
+        except OSError as exc:
+            raise failure(exc, self.path, "read") from exc
+        return Recovered(findings.readmitted, findings.removed, tuple(findings.lost), findings.n_lost, self._rebuilt)
+
+    def _adopt(self, name: Name, route: Callable[[Instance], Sequence[str]]) -> bool:
+        """Bring in a file that no entry has; False where it was not needed, and is removed."""
+        try:
+            instance = self._files.reopen(name)
+        except InvalidDicomError as exc:
+            _log.error("%s, it is left as it is", safe_text(exc))
+            return True
+        origin = Origin(calling_ae=instance.source_ae)
+        with self._arriving.only(instance.sop_instance_uid):
+            candidate = candidate_of(instance, origin, *self._routed(instance, route), self._on_conflict)
+            candidate.file = name
+            self._bring(candidate, instance)
+        if not candidate.used:
+            self._files.remove(name)
+        return candidate.used
+
+    # -- what arrives ---------------------------------------------------------------------------------------------
+
+    def new_temp(self) -> TempFile:
+        """A file that has no name yet, for an instance that is written while it arrives: `admit` gives it one.
+
+        Raises
+        ------
+        SpoolFullError
+            There is no room.
+        SpoolError
+            None can be made.
+        """
+        self._files.check_room(0)
+        return self._files.new_temp()
+
+    def admit(self, instance: Instance, origin: Origin, route: Callable[[Instance], Sequence[str]]) -> Admitted:
+        """Take an instance in. When this returns it is on stable storage with all that has to be delivered.
+
+        Parameters
+        ----------
+        instance : Instance
+            The instance, which stays the caller's to close.
+        origin : Origin
+            Where it came from.
+        route : callable
+            Gives the keys of the ways that it goes; none of them for nowhere. Where it raises a `DcmError` the
+            instance is put into quarantine, with the way `NO_WAY`, until it can be routed.
+
+        Raises
+        ------
+        SpoolFullError
+            There is no room; nothing is left of it, and there may be room later.
+        SpoolError
+            It cannot be written; nothing is left of it.
+        """
+        journal = self._opened
+        self._files.check_room(instance.size)
+        candidate = candidate_of(instance, origin, *self._routed(instance, route), self._on_conflict)
+        with self._arriving.only(instance.sop_instance_uid):
+            try:
+                self._bring(candidate, instance)
+            except BaseException:
+                self._take_back(journal, candidate)
+                raise
+            if candidate.placed is not None:
+                self._files.release(candidate.placed)
+                if not candidate.used:
+                    self._files.remove(candidate.placed.name)
+        self._step("answer")
+        assert candidate.result is not None
+        return candidate.result
+
+    def _bring(self, candidate: Candidate, instance: Instance) -> None:
+        """Compare, write and record it; again where what it was compared with goes away meanwhile."""
+        received_ns = time.time_ns()
+        while candidate.result is None:
+            if candidate.ways:
+                with self._opened.read() as db:
+                    entries, past = find_known(db, candidate.hash, candidate.uid)
+                candidate.known = compare(instance, self._files, entries, past)
+                if candidate.file is None and (not candidate.known.same or candidate.known.past):
+                    candidate.placed = self._files.write(instance, received_ns)
+                    candidate.file = candidate.placed.name
+            self._group.submit(candidate)
+
+    def _commit(self, batch: list[Candidate]) -> None:
+        """Put the names of files on stable storage, then their entries; by one thread for all that wait."""
+        placed = [candidate.placed for candidate in batch if candidate.placed is not None]
+        if placed:
+            self._step("dirsync")
+            self._files.sync(placed)
+        self._step("journal")
+        try:
+            with self._opened.write(durable=False) as db:
+                tally = Tally()
+                for candidate in batch:
+                    record(db, candidate, self._ways, tally)
+                tally.write(db)
+        except BaseException:
+            self._ways.forget()
+            for candidate in batch:
+                candidate.result = None
+            raise
+
+    def _take_back(self, journal: Journal, candidate: Candidate) -> None:
+        """Remove the file of an instance that could not be recorded, unless the journal has it all the same."""
+        placed = candidate.placed
+        if placed is None:
+            return
+        self._files.release(placed)
+        try:
+            with journal.read() as db:
+                recorded = db.execute("SELECT 1 FROM entry WHERE id = ?", (placed.name.number,)).fetchone()
+        except SpoolError:
+            return  # it may be needed: the next one who opens the spool will see
+        if not recorded:
+            self._files.remove(placed.name)
+
+    @staticmethod
+    def _routed(instance: Instance, route: Callable[[Instance], Sequence[str]]) -> tuple[tuple[str, ...], str]:
+        """Where an instance goes, each way once, and why that is not known."""
+        try:
+            return tuple(dict.fromkeys(route(instance))), ""
+        except DcmError as exc:
+            return (NO_WAY,), exc.message or "it cannot be routed"
+
+    # -- what is delivered ----------------------------------------------------------------------------------------
+
+    def take(self, way: str, limit: int, now: float) -> list[Delivery]:
+        """Some deliveries of a way that are due, in order of arrival.
+
+        They are not given to anybody else before they are settled or given back. Of two with the same SOP Instance UID
+        the second is not given before the first is. Those that wait to be tried again come when their time has come,
+        in order of arrival as far as as many as are asked for are looked at.
+
+        Parameters
+        ----------
+        way : str
+            The key of the way; one that is held gives nothing.
+        limit : int
+            How many at most.
+        now : float
+            The time, in seconds since 1970.
+        """
+        self._opened  # noqa: B018
+        return self._queues.take(way, limit, now)
+
+    def give_back(self, deliveries: Iterable[Delivery]) -> None:
+        """Put deliveries back that were not tried: nothing is recorded, they can be taken again."""
+        self._queues.give_back(delivery.id for delivery in deliveries)
+
+    def next_due(self, way: str) -> float | None:
+        """When a way has something to take, in seconds since 1970: 0 for at once, None where nothing is queued."""
+        return self._queues.next_due(way)
+
+    def ways(self) -> tuple[str, ...]:
+        """The keys of all ways that there ever was something to deliver on."""
+        with self._opened.read() as db:
+            return tuple(key for (key,) in db.execute("SELECT key FROM way WHERE key <> '' ORDER BY key"))
+
+    def open(self, delivery: Delivery) -> Instance:
+        """The instance of a delivery; nothing is read of it.
+
+        Raises
+        ------
+        SpoolError
+            Its file is gone, or is not what was written.
+        """
+        name = Name(delivery.entry_id, delivery.received_ns, delivery.offset, delivery.size)
+        try:
+            return self._files.open(
+                *(name, delivery.sop_class_uid, delivery.sop_instance_uid, delivery.transfer_syntax_uid),
+                delivery.origin.calling_ae,
+            )
+        except OSError as exc:
+            raise failure(exc, self._files.path(name), "read") from exc
+
+    def settle(self, results: Iterable[Settled]) -> None:
+        """Record what became of deliveries, on stable storage; files that nobody needs any more go after that.
+
+        A result for a delivery that was dropped meanwhile counts only if the destination has it.
+
+        Raises
+        ------
+        SpoolError
+            It cannot be recorded: nothing is, and none of them is given to anybody. Call it again.
+        """
+        results = list(results)
+        if not results:
+            return
+        self._opened  # noqa: B018
+        settlements = self._queues.settle(results)
+        try:
+            if self.on_settled is not None and settlements:
+                self.on_settled(settlements)
+        finally:
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Remember what is through, and remove its files; what cannot be done now is done the next time."""
+        try:
+            self._queues.tidy()
+        except SpoolError as exc:
+            _log.warning("what is delivered stays in the spool for now: %s", safe_text(exc))
+
+    def deliveries_of(self, entry_id: int) -> tuple[Delivery, ...]:
+        """The deliveries of an entry as they are now; empty when all of them are through."""
+        return _mending.of_entry(self._opened, self._ways, entry_id)
+
+    def hold(self, known_ways: Iterable[str]) -> None:
+        """Say which ways there are: what is queued on any other is held, until there is such a way again."""
+        known = set(known_ways)
+        with self._opened.write(durable=False) as db:
+            for number, key in db.execute("SELECT id, key FROM way").fetchall():
+                db.execute("UPDATE way SET known = ? WHERE id = ?", (int(key in known or key == NO_WAY), number))
+        self._ways.forget()
+
+    def reroute(self, route: Callable[[Instance], Sequence[str]]) -> int:
+        """Route anew what could not be routed and was queued again by `retry`; gives how many went somewhere."""
+        n = 0
+        for delivery in list(self.ls(ways=(NO_WAY,), states=(DeliveryState.QUEUED,))):
+            n += self._reroute(delivery, route)
+        self.tidy()
+        return n
+
+    def _reroute(self, delivery: Delivery, route: Callable[[Instance], Sequence[str]]) -> bool:
+        try:
+            keys, trouble = self._routed(self.open(delivery), route)
+        except SpoolError as exc:
+            keys, trouble = (NO_WAY,), exc.message
+        with self._opened.write(durable=True) as db:
+            return rerouted(db, delivery, keys, trouble, self._ways)
+
+    # -- looking and mending --------------------------------------------------------------------------------------
+
+    def counts(self) -> Counts:
+        """What has passed through, and what is in it."""
+        return _mending.counts(self._opened)
+
+    def ls(
+        self,
+        *,
+        uids: Sequence[str] = (),
+        ways: Sequence[str] | None = None,
+        states: Sequence[DeliveryState] = _ALIVE,
+    ) -> Iterator[Delivery]:
+        """Yield deliveries in order of arrival.
+
+        Parameters
+        ----------
+        uids : sequence of str, optional
+            Of these SOP Instance UIDs.
+        ways : sequence of str, optional
+            Of these ways, or to these destinations; `NO_WAY` for what could not be routed.
+        states : sequence of DeliveryState, optional
+            In these states, by default all that are not at an end. Of an entry that is through less is known.
+        """
+        return _mending.deliveries(self._opened, self._ways, Choice(uids, ways, states))
+
+    def retry(
+        self,
+        *,
+        uids: Sequence[str] = (),
+        ways: Sequence[str] | None = None,
+        states: Sequence[DeliveryState] = (DeliveryState.QUARANTINED,),
+    ) -> int:
+        """Queue deliveries anew, to be tried at once; gives how many. The parameters are those of `ls`."""
+        return _mending.retry(self._opened, self._ways, Choice(uids, ways, states))
+
+    def drop(
+        self,
+        *,
+        uids: Sequence[str] = (),
+        ways: Sequence[str] | None = None,
+        states: Sequence[DeliveryState] = (DeliveryState.QUARANTINED,),
+    ) -> int:
+        """Give deliveries up; gives how many. The parameters are those of `ls`."""
+        n = _mending.drop(self._opened, self._ways, Choice(uids, ways, states))
+        self.tidy()
+        return n
