@@ -22,6 +22,7 @@ WAY_BITS = 20
 """A delivery's id is that of its entry, shifted by this, and that of its way: they never come again."""
 
 _BUSY_SECONDS = 30.0  # another process that lists or drops holds it for some milliseconds
+_DAMAGE = ("malformed", "not a database", "encrypted", "corrupt", "no such table", "no such column", "no such index")
 _ENDINGS = ("", "-wal", "-shm")
 
 _SCHEMA = f"""
@@ -219,8 +220,14 @@ class Journal:
             )
         if _identity(db) == (0, 0):
             _make(db)
-        if _identity(db) != (APPLICATION_ID, VERSION):
-            raise DamagedError("it is not a journal of this version of dcm")
+        application, version = _identity(db)
+        if application == APPLICATION_ID and VERSION < version < VERSION + 1000:
+            raise SpoolError(
+                f"the spool {safe_text(self.path.parent)} was made by a later version of dcm",
+                hint="use that version, at least until the spool is empty",
+            )
+        if (application, version) != (APPLICATION_ID, VERSION):
+            raise DamagedError("it is the database of something else")
         return db
 
     @contextlib.contextmanager
@@ -253,9 +260,10 @@ class Journal:
             return SpoolFullError(f"the spool {where} is full", hint="make room, and it goes on")
         if "locked" in text or "busy" in text:
             return SpoolError(f"the journal of the spool {where} is in use by another process", hint="try again")
-        if any(words in text for words in ("unable to open", "readonly", "disk I/O error", "interrupted")):
-            return SpoolError(f"cannot use the journal of the spool {where}: {text}")
-        return DamagedError(text)
+        # A journal is only set aside where it is certain that something is wrong with it.
+        if any(words in text for words in _DAMAGE):
+            return DamagedError(text)
+        return SpoolError(f"cannot use the journal of the spool {where}: {safe_text(text)}")
 
 
 def failure(exc: OSError, path: str | os.PathLike[str], doing: str = "write") -> SpoolError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -62,8 +63,8 @@ class Choice:
                 return None
             terms.append(f"d.way IN ({_numbers(chosen)})")
         if self.uids:
-            terms.append(f"({' OR '.join(['(e.uid_hash = ? AND e.uid = ?)'] * len(self.uids))})")
-            values += [value for uid in self.uids for value in (uid_hash(uid), uid)]
+            terms.append(_BY_UID)
+            values += _uid_values(self.uids)
         states = [f"d.state = {code_of(state)}" for state in self.states if state not in _QUEUED_OR_HELD]
         if DeliveryState.QUEUED in self.states and DeliveryState.HELD in self.states:
             states.append(f"d.state = {QUEUED}")
@@ -77,7 +78,14 @@ class Choice:
         return " AND ".join(terms), values
 
 
+_LISTED = "(SELECT value FROM json_each(?))"
+_BY_UID = f"e.uid_hash IN {_LISTED} AND e.uid IN {_LISTED}"
 _QUEUED_OR_HELD = frozenset({DeliveryState.QUEUED, DeliveryState.HELD})
+
+
+def _uid_values(uids: Sequence[str]) -> tuple[str, ...]:
+    """What goes into `_BY_UID`."""
+    return (json.dumps([uid_hash(uid) for uid in uids]), json.dumps(list(uids))) if uids else ()
 
 
 def _numbers(numbers: Sequence[int] | frozenset[int]) -> str:
@@ -129,11 +137,11 @@ def _past(journal: Journal, ways: Ways, choice: Choice) -> Iterator[Delivery]:
     while True:
         with journal.read() as db:
             chosen = None if choice.ways is None else set(ways.matching(db, choice.ways))
-            uids = " OR ".join(["(uid_hash = ? AND uid = ?)"] * len(choice.uids)) or "1"
+            uids = f"{_BY_UID} AND " if choice.uids else ""
             rows = db.execute(
-                "SELECT past.id, uid, size, received_ns, text FROM past JOIN fate ON fate.id = past.fate"
-                f" WHERE ({uids}) AND past.id > ? ORDER BY past.id LIMIT ?",  # noqa: S608
-                (*(value for uid in choice.uids for value in (uid_hash(uid), uid)), after, _PAGE),
+                "SELECT e.id, uid, size, received_ns, text FROM past e JOIN fate ON fate.id = e.fate"  # noqa: S608
+                f" WHERE {uids}e.id > ? ORDER BY e.id LIMIT ?",
+                (*_uid_values(choice.uids), after, _PAGE),
             ).fetchall()
             found = [
                 Delivery(

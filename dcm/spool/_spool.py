@@ -51,7 +51,7 @@ class Spool:
     """Instances on stable storage, with what has still to be delivered of them.
 
     It may be used by any number of threads. One process has it, others may look into it and mend it meanwhile
-    (``exclusive=False``). It is a context manager: `start` opens it, `close` lets go of it.
+    (``exclusive=False``). It is a context manager: `open` opens it, `close` lets go of it.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class Spool:
 
     # -- opening and closing --------------------------------------------------------------------------------------
 
-    def start(self) -> Spool:
+    def open(self) -> Spool:
         """Open it; the beginning of a ``with`` block does that, too.
 
         Raises
@@ -195,7 +195,7 @@ class Spool:
             os.close(fd)
 
     def __enter__(self) -> Spool:
-        return self if self._journal is not None else self.start()
+        return self if self._journal is not None else self.open()
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
@@ -390,7 +390,7 @@ class Spool:
         with self._opened.read() as db:
             return tuple(key for (key,) in db.execute("SELECT key FROM way WHERE key <> '' ORDER BY key"))
 
-    def open(self, delivery: Delivery) -> Instance:
+    def instance(self, delivery: Delivery) -> Instance:
         """The instance of a delivery; nothing is read of it.
 
         Raises
@@ -457,7 +457,7 @@ class Spool:
 
     def _reroute(self, delivery: Delivery, route: Callable[[Instance], Sequence[str]]) -> bool:
         try:
-            keys, trouble = self._routed(self.open(delivery), route)
+            keys, trouble = self._routed(self.instance(delivery), route)
         except SpoolError as exc:
             keys, trouble = (NO_WAY,), exc.message
         with self._opened.write(durable=True) as db:
