@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dcm.errors import DcmError
 from dcm.store.base import TransferMethod
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from dcm.report import TransferReport
     from dcm.store.base import DataSink, InstanceQueue
 
-__all__ = ["Outlet"]
+__all__ = ["STREAMED", "Outlet"]
 
 log = logging.getLogger(__name__)
 
-# What makes sense for one instance at a time, which another destination may need, too.
-_ONE_BY_ONE = (TransferMethod.LOCAL_COPY, TransferMethod.LINK, TransferMethod.SYMLINK)
+#: How instances that come one by one can get anywhere: another destination may need the same file.
+STREAMED: Final = frozenset(TransferMethod) - {TransferMethod.REMOTE_COPY, TransferMethod.MOVE}
 
 
 class Outlet:
@@ -59,7 +59,7 @@ class Outlet:
         self.name = name
         self.idle = idle
         self._report = report
-        fit = (m for m in methods if m is TransferMethod.PROXY or (m in _ONE_BY_ONE and sink.features.supports(m)))
+        fit = (method for method in methods if method in STREAMED and sink.features.supports(method))
         self.method = next(fit, TransferMethod.PROXY)
         self._session: _Session | None = None
         self._closed = False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from dcm.errors import RouteError, UsageError
@@ -15,7 +16,9 @@ from dcm.report import TransferReport
 from dcm.route._dynamic import DynamicRoute
 from dcm.route._explain import Explained, explain_route
 from dcm.route._merge import Decision, Route, merged
+from dcm.route._outlet import STREAMED
 from dcm.route._pre import PreRouting
+from dcm.route._queue import RouteQueue
 from dcm.route._static import StaticRoute
 from dcm.route._values import node_key
 from dcm.route._way import UnroutedError, Way
@@ -182,6 +185,47 @@ class Router:
             if own.errors.count():
                 raise RouteError(" | ".join(own.warnings))
         return shares
+
+    @contextlib.asynccontextmanager
+    async def route(self, keep_errors: bool = False, report: TransferReport | None = None) -> AsyncIterator[RouteQueue]:
+        """Send instances where the routes say, as they come.
+
+        A destination is opened for the first instance that goes there, and closed when none has gone there for
+        `assoc_cache_time` seconds, until the next one.
+
+        Parameters
+        ----------
+        keep_errors : bool, optional
+            Send duplicates, and what is cut short or contradicts what came before, too.
+        report : TransferReport, optional
+            Learns what became of each instance at each destination.
+
+        Yields
+        ------
+        RouteQueue
+            ``await queue.put(x)``, x a Dataset, an Instance or a path; ``await queue.place(x)`` waits until all
+            destinations have it. Leaving the context waits until all that was put in has reached an end.
+
+        Raises
+        ------
+        UsageError
+            A route has no method by which instances could go through us.
+        PartialError, NetworkError
+            Without a report: something failed, or nothing could be done.
+        """
+        for way in self.ways:
+            if not any(method in STREAMED for method in way.methods):
+                methods = " or ".join(method.value for method in way.methods)
+                raise UsageError(f"to {way.sink} by {methods}: instances that come one by one cannot get there so")
+        own = TransferReport() if report is None else report
+        # Destinations that are not known beforehand may be many.
+        named = len(self.ways) != 1 or any(isinstance(r, DynamicRoute) and r.all_dests is None for r in self.routes)
+        queue = RouteQueue(self.decide, own, named=named, idle=self.assoc_cache_time, keep_errors=keep_errors)
+        async with queue:
+            yield queue
+        if report is None:
+            own.finish()
+            own.raise_failures()
 
     def explain(self, instance: Instance) -> list[Explained]:
         """Say where an instance would go if it were the first of its study, and why. Blocks.
