@@ -17,6 +17,7 @@ COMMANDS = {
     "echo": "Ask a node whether it answers (C-ECHO).",
     "query": "Show what a node (C-FIND) or a directory has.",
     "sync": "Copy what destinations miss, and verify each instance.",
+    "forward": "Receive, keep safe, and pass on by routes.",
     "sort": "Sort files into a tree by what is in them.",
     "dump": "Show what is in DICOM files, as text, JSON or a picture.",
     "diff": "Show how files or directories differ, element by element.",

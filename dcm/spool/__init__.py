@@ -1,6 +1,18 @@
-"""The durable queue behind ``dcm forward``: what was acknowledged is kept until every destination has it."""
+"""The durable queue behind ``dcm forward``: what was acknowledged is kept until every destination has it.
+
+::
+
+    router = Router([LocalDir("archive", sync=True), NetRepo(local, research)])
+    with Spool("/var/spool/dcm") as spool:
+        await Forwarder(local, router, spool).run()
+
+`Spool` keeps, `Forwarder` receives and delivers.
+"""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 from dcm.spool._spool import Spool
 from dcm.spool._words import (
@@ -18,18 +30,48 @@ from dcm.spool._words import (
     WayCounts,
 )
 
+if TYPE_CHECKING:
+    from dcm.spool._forwarder import Forwarder as Forwarder
+    from dcm.spool._forwarder import Snapshot as Snapshot
+    from dcm.spool._reception import Ack as Ack
+    from dcm.spool._reception import Tally as Tally
+else:
+    # When they are first used: who only looks into a spool needs no network.
+    _EXPORTS = {
+        "Ack": "dcm.spool._reception",
+        "Forwarder": "dcm.spool._forwarder",
+        "Snapshot": "dcm.spool._forwarder",
+        "Tally": "dcm.spool._reception",
+    }
+
+    def __getattr__(name):
+        """Import a public name when it is first asked for (PEP 562)."""
+        module = _EXPORTS.get(name)
+        if module is None:
+            raise AttributeError(f"module 'dcm.spool' has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(module), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_EXPORTS})
+
+
 __all__ = [
     "NO_WAY",
+    "Ack",
     "Admitted",
     "Arrival",
     "Counts",
     "Delivery",
     "DeliveryState",
+    "Forwarder",
     "OnConflict",
     "Origin",
     "Recovered",
     "Settled",
     "Settlement",
+    "Snapshot",
     "Spool",
+    "Tally",
     "WayCounts",
 ]

@@ -1,0 +1,126 @@
+"""What ``dcm forward`` says: when it starts, while it runs, and in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dcm.spool import DeliveryState
+from dcm.text import plural, safe_text
+
+if TYPE_CHECKING:
+    from dcm.net import DcmNode
+    from dcm.route import Way
+    from dcm.spool import Ack, Counts, Snapshot, Spool, Tally
+
+__all__ = ["live_text", "problem_lines", "start_lines", "summary_lines"]
+
+_ACKS = {
+    "durable": "senders are told when an instance is in the spool, on disk",
+    "delivered": "senders are told when all destinations have an instance",
+    "received": "senders are told at once",
+}
+_RISK = (
+    "Warning: --ack received: what is acknowledged and not on the disk yet is lost if this process or this machine "
+    "dies, or the disk is full."
+)
+_WAITING = (DeliveryState.QUEUED, DeliveryState.QUARANTINED, DeliveryState.HELD)
+_MAX_REASON = 60
+_NOWHERE = "without a route"
+
+
+def start_lines(local: DcmNode, port: int, spool: Spool, ways: Sequence[Way], ack: Ack, before: Counts) -> list[str]:
+    """Who we are, where the spool is, where all goes, and what is left from before."""
+    lines = [f"Listening on {local.host}:{port} as {local.ae_title}; {_ACKS[ack.value]}."]
+    if ack.value == "received":
+        lines.append(_RISK)
+    lines.append(f"Spool: {safe_text(spool.path)}{_left(before)}")
+    lines.extend(f"To: {_way_name(way)}" for way in ways)
+    known = {way.key for way in ways}
+    for key, way_counts in before.ways.items():
+        if key and key not in known and (n := way_counts.waiting):
+            lines.append(f"Warning: {plural(n, 'instance')} for {safe_text(key)} held: no route goes there any more.")
+    return lines
+
+
+def live_text(snapshot: Snapshot) -> str:
+    """How things stand, on one line: the sum, and each destination that is not as it should be."""
+    tally, total = snapshot.tally, snapshot.counts.total
+    parts = [f"{tally.received:,} received"]
+    if refused := tally.refused + tally.late:
+        parts.append(f"{refused:,} refused")
+    parts.append(f"{snapshot.delivered:,} delivered")
+    parts.extend(f"{n:,} {state.value}" for state in _WAITING if (n := total(state)))
+    line = ", ".join(parts)
+    troubles = [
+        f"{safe_text(lane.way.sink, 40)}: {safe_text(lane.trouble, _MAX_REASON)}"
+        for lane in snapshot.lanes
+        if lane.trouble
+    ]
+    return " | ".join([line, *troubles])
+
+
+def summary_lines(tally: Tally, before: Counts, after: Counts) -> list[str]:
+    """What came in, and for each destination what there was to deliver and what became of it: it adds up."""
+    lines = [_received(tally)]
+    for key in sorted(after.ways, key=lambda key: (key == "", key)):
+        line = _way_line(key, before, after)
+        if line:
+            lines.append(line)
+    return lines
+
+
+def problem_lines(tally: Tally, after: Counts) -> list[str]:
+    """What a human has to see to."""
+    lines = []
+    if tally.refused or tally.lost:
+        lines.append(_received(tally))
+    for key, counts in sorted(after.ways.items()):
+        parts = [f"{n:,} {state.value}" for state in (*_WAITING[1:], DeliveryState.LOST) if (n := counts[state])]
+        if parts:
+            lines.append(f"{safe_text(key) or _NOWHERE}: {', '.join(parts)}.")
+    return lines
+
+
+def _received(tally: Tally) -> str:
+    kinds = [
+        (tally.new, "new"),
+        (tally.repeated, "repeated"),
+        (tally.conflicts, "with other bytes than before"),
+        (tally.refused, "refused"),
+        (tally.lost, "LOST"),
+    ]
+    parts = [f"{n:,} {word}" for n, word in kinds if n]
+    what = f"Received {plural(tally.received, 'instance')}"
+    line = f"{what}: {', '.join(parts)}." if tally.received and parts != [f"{tally.received:,} new"] else f"{what}."
+    if tally.late:
+        line += f" {plural(tally.late, 'sender')} told that it was not delivered in time: it is kept."
+    return line
+
+
+def _way_line(key: str, before: Counts, after: Counts) -> str:
+    """A destination: what was there to be delivered, and the states that it is in now."""
+    now = after.ways[key]
+    then = before.ways.get(key)
+    waited = then.waiting if then is not None else 0
+    added = now.received - (then.received if then is not None else 0)
+    if not waited and not added:
+        return ""
+    parts = []
+    for state in DeliveryState:
+        n = now[state] - (then[state] if then is not None and state.final else 0)
+        if n:
+            parts.append(f"{n:,} {state.value}")
+    name = safe_text(key) or _NOWHERE
+    from_before = f", {waited:,} from before" if waited else ""
+    return f"{name}: {plural(added, 'instance')}{from_before}: {', '.join(parts) or 'nothing'}."
+
+
+def _left(counts: Counts) -> str:
+    parts = [f"{n:,} {state.value}" for state in _WAITING if (n := counts.total(state))]
+    return f", from before: {', '.join(parts)}" if parts else ""
+
+
+def _way_name(way: Way) -> str:
+    via = f" (route {safe_text(way.route)})" if way.route else ""
+    return f"{safe_text(way)}{via}"

@@ -1,0 +1,212 @@
+"""``dcm forward``."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dcm.cli._options import edit_json_option, edit_option, examples, local_option
+from dcm.cli._run import INTERRUPTED, CliState
+from dcm.cli._sizes import to_size
+from dcm.errors import PartialError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dcm.spool import Forwarder
+
+
+__all__ = ["command", "default_spool", "say"]
+
+
+@click.command(
+    "forward",
+    epilog=examples(
+        "dcm forward ~/archive research_pacs",
+        "dcm forward scanner_rules",
+        "dcm forward --ack delivered backup_pacs",
+        "dcm forward -e PatientID=ANON1 'research:{PatientID}/{SOPInstanceUID}'",
+        "dcm forward --spool /var/spool/dcm --inactive-timeout 600 mypacs",
+    ),
+)
+@click.argument("dests", nargs=-1, required=True, metavar="DEST...")
+@click.option(
+    "--ack",
+    type=click.Choice(("durable", "delivered", "received"), case_sensitive=False),
+    default="durable",
+    show_default=True,
+    help="When a sender is told that we have an instance: when it is on disk in the spool; when all destinations have "
+    "it; or at once, so that what is not on the disk yet is lost if this process dies.",
+)
+@click.option(
+    "--spool",
+    "spool_path",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where what was received is kept until it is delivered. Default: dcm/spool where the platform keeps state.",
+)
+@click.option(
+    "--min-free",
+    callback=to_size,
+    metavar="SIZE",
+    help="Take nothing more when the disk of the spool has less room than that: 500M, 2G. Default: 64M, or 5 % of a "
+    "small disk.",
+)
+@click.option(
+    "--on-conflict",
+    type=click.Choice(("forward", "quarantine"), case_sensitive=False),
+    default="forward",
+    show_default=True,
+    help="What to do with other bytes under a UID that was here before: deliver them, too, or keep them for a human.",
+)
+@click.option(
+    "--ack-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default="60",
+    metavar="SECONDS",
+    help="With --ack delivered: when a sender is told that it failed. It goes on being tried.",
+)
+@click.option(
+    "--inactive-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="End when nothing came in for so long, nobody is connected, and what can be delivered is.",
+)
+@click.option(
+    "--stop-within",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default="10",
+    metavar="SECONDS",
+    help="How long senders and deliveries have to finish when SIGTERM or Ctrl-C ends it. A second one ends it at once.",
+)
+@edit_option
+@edit_json_option
+@click.option("--dir-format", metavar="TEMPLATE", help="Paths of the files, '{PatientID}/{SOPInstanceUID}' say.")
+@click.option("--out-file-ext", metavar="EXT", help="Extension of those files; an empty one for none. Default: dcm.")
+@local_option
+@click.option(
+    "--allow-ae", "allow_ae", multiple=True, metavar="TITLE", help="Only callers with this AE title; may be repeated."
+)
+@click.option(
+    "--allow-address",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Only callers from this address or network (10.1.0.0/16); may be repeated.",
+)
+@click.option(
+    "--require-called-ae/--no-require-called-ae",
+    default=None,
+    help="Only callers that call us by our AE title. Default: any title will do.",
+)
+@click.option(
+    "--max-assoc", type=click.IntRange(min=1), metavar="N", help="Associations at a time, in all. Default: 200."
+)
+@click.option(
+    "--max-assoc-per-peer",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Associations at a time of one AE title at one address. Default: as many as in all.",
+)
+@click.option("--no-progress", is_flag=True, help="Show no progress. Off a terminal there is none anyway.")
+@click.option("--no-report", is_flag=True, help="Print no summary at the end, only what went wrong.")
+@click.pass_obj
+def command(
+    state: CliState,
+    dests: tuple[str, ...],
+    ack: str,
+    spool_path: Path | None,
+    min_free: int | None,
+    on_conflict: str,
+    ack_timeout: float,
+    inactive_timeout: float | None,
+    stop_within: float,
+    edit: tuple[str, ...],
+    edit_json: Path | None,
+    dir_format: str | None,
+    out_file_ext: str | None,
+    local: str | None,
+    allow_ae: tuple[str, ...],
+    allow_address: tuple[str, ...],
+    require_called_ae: bool | None,
+    max_assoc: int | None,
+    max_assoc_per_peer: int | None,
+    no_progress: bool,
+    no_report: bool,
+) -> int:
+    """Receive, keep safe, and pass on by routes.
+
+    Listens as our node does, and delivers what it is sent to every DEST: a node, a directory (PATH or PATH:TEMPLATE),
+    or a name of either or of a route from the configuration file.
+
+    What is acknowledged is in the spool, on disk, until all destinations have it: whatever crashes, nothing is lost.
+    Each destination has a queue of its own, and is tried again until it takes what is for it.
+    """
+    from dcm.cli._edits import load_edits
+    from dcm.cli._forward_text import start_lines
+    from dcm.conf import AccessOverrides, Overrides
+    from dcm.route import Router
+    from dcm.spool import Ack, Forwarder, OnConflict, Spool
+
+    access = AccessOverrides(allow_ae, allow_address, require_called_ae, max_assoc, max_assoc_per_peer)
+    over = Overrides(
+        local=local,
+        out_fmt=dir_format,
+        out_file_ext=out_file_ext,
+        edits=load_edits(edit, edit_json),
+        access=access,
+        sync=True,
+        index=False,
+    )
+    conf = state.config(over)
+    router = Router(conf.routes_to(dests))
+    with Spool(spool_path or default_spool(), min_free=min_free, on_conflict=OnConflict(on_conflict)) as spool:
+        forwarder = Forwarder(
+            conf.entity(),
+            router,
+            spool,
+            ack=Ack(ack),
+            ack_timeout=ack_timeout,
+            stop_within=stop_within,
+            inactive_timeout=inactive_timeout,
+        )
+
+        def ready(port: int) -> None:
+            if not state.quiet:
+                say(start_lines(conf.local_node(), port, spool, router.ways, Ack(ack), forwarder.before))
+
+        forwarder.ready = ready
+        return _run(forwarder, show=not (no_progress or state.quiet), brief=no_report or state.quiet)
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines to stderr."""
+    for line in lines:
+        click.echo(line, err=True)
+
+
+def default_spool() -> Path:
+    """Where the spool is unless somebody says otherwise."""
+    import platformdirs
+
+    return Path(platformdirs.user_state_dir("dcm", appauthor=False)) / "spool"
+
+
+def _run(forwarder: Forwarder, *, show: bool, brief: bool) -> int:
+    """Run it to its end, and say what it did."""
+    from dcm.cli._forward_text import live_text, problem_lines, summary_lines
+    from dcm.cli._live import live_line
+    from dcm.cli._loop import run_service
+
+    with live_line(show) as draw:
+        forwarder.progress = lambda snapshot: draw(live_text(snapshot))
+        _, number = run_service(forwarder.run(), forwarder.stop)
+    tally, before, now = forwarder.tally, forwarder.before, forwarder.now
+    say(problem_lines(tally, now) if brief else summary_lines(tally, before, now))
+    if number:
+        return INTERRUPTED if number == signal.SIGINT else 0
+    return PartialError.exit_code if any(counts.waiting for counts in now.ways.values()) else 0

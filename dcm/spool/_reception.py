@@ -1,0 +1,228 @@
+"""What senders give us goes into the spool, and only then are they told that we have it."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dcm.errors import DcmError, SpoolFullError
+from dcm.spool._acks import Verdicts
+from dcm.spool._words import Arrival, DeliveryState, Origin
+from dcm.text import safe_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dcm._bridge import Bridge
+    from dcm.instance import Instance
+    from dcm.net import DicomEvent
+    from dcm.route import Router, Way
+    from dcm.spool._spool import Spool
+    from dcm.spool._words import Admitted
+
+__all__ = ["Ack", "Reception", "Tally"]
+
+log = logging.getLogger(__name__)
+
+_SUCCESS = 0x0000
+_OUT_OF_RESOURCES = 0xA700
+# With `Ack.RECEIVED`: what may wait for the disk before senders have to.
+_MAX_LATE = 64 << 20
+
+
+class Ack(enum.Enum):
+    """When a sender is told that we have an instance."""
+
+    DURABLE = "durable"  #: when it is on stable storage in the spool
+    DELIVERED = "delivered"  #: when every destination has it
+    RECEIVED = "received"  #: when it has come: what is not on the disk yet is lost with the process
+
+
+@dataclass
+class Tally:
+    """What came in since the start.
+
+    Attributes
+    ----------
+    received, n_bytes : int
+        Instances, and their bytes; each is in one of the counts below.
+    new, repeated, conflicts : int
+        Instances that were kept: seen for the first time, or again with the same or with other bytes. They were
+        acknowledged, unless they are among the `late`.
+    refused : int
+        Instances that could not be kept, and whose senders were told so.
+    lost : int
+        With `Ack.RECEIVED`: instances that could not be kept, and whose senders were told that we have them.
+    late : int
+        With `Ack.DELIVERED`: instances that were kept, but did not reach every destination in time, so that their
+        senders were told that they failed.
+    """
+
+    received: int = 0
+    n_bytes: int = 0
+    new: int = 0
+    repeated: int = 0
+    conflicts: int = 0
+    refused: int = 0
+    lost: int = 0
+    late: int = 0
+
+    @property
+    def acknowledged(self) -> int:
+        """Instances whose senders were told that we have them."""
+        return self.new + self.repeated + self.conflicts + self.lost - self.late
+
+
+class Reception:
+    """The handler of a listener: keeps what comes, and decides on the answer.
+
+    Parameters
+    ----------
+    spool : Spool
+        Where it is kept.
+    router : Router
+        Says where it goes.
+    bridge : Bridge
+        Its threads write. As many of them as there are write at the same moment, and share one commit.
+    admitted : callable
+        Called in the event loop with the ways on which there is something new.
+    ack : Ack, optional
+    ack_timeout : float, optional
+        With `Ack.DELIVERED`: seconds until a sender is told that it failed.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        router: Router,
+        bridge: Bridge,
+        admitted: Callable[[Sequence[Way]], None],
+        *,
+        ack: Ack = Ack.DURABLE,
+        ack_timeout: float = 60.0,
+    ) -> None:
+        self.tally = Tally()
+        self._spool = spool
+        self._router = router
+        self._bridge = bridge
+        self._admitted = admitted
+        self._ack = ack
+        self._ack_timeout = ack_timeout
+        self._late: set[asyncio.Task[None]] = set()
+        self._late_bytes = 0
+        self._full = False
+        self.verdicts = Verdicts(asyncio.get_running_loop())
+
+    async def __call__(self, event: DicomEvent) -> int:
+        """Take what a sender asks us to store; the status of the answer (PS3.4 section B.2.3)."""
+        instance = event.instance
+        if instance is None:
+            return _SUCCESS  # C-ECHO
+        origin = Origin(event.calling_ae, event.called_ae, event.address)
+        self.tally.received += 1
+        self.tally.n_bytes += instance.size
+        if self._ack is Ack.RECEIVED:
+            await self._keep_later(instance, origin)
+            return _SUCCESS
+        try:
+            admitted, future = await self._keep(instance, origin)
+        except (DcmError, OSError) as error:
+            self.tally.refused += 1
+            self._not_kept(instance, origin, error)
+            return _OUT_OF_RESOURCES
+        if future is None:
+            return _SUCCESS
+        return await self._delivered(admitted.entry_id, future)
+
+    async def finish(self) -> None:
+        """Wait until what was acknowledged beforehand is kept; who waits for a delivery waits no longer."""
+        self.verdicts.give_up()
+        if self._late:
+            await asyncio.wait(self._late)
+
+    async def _keep(self, instance: Instance, origin: Origin) -> tuple[Admitted, asyncio.Future[bool] | None]:
+        cost = instance.size if instance.in_memory else 0
+        admitted, ways, future = await self._bridge.run(self._admit, instance, origin, cost=cost)
+        if self._full:
+            self._full = False
+            log.warning("there is room in the spool again")
+        if admitted.kind is Arrival.NEW:
+            self.tally.new += 1
+        elif admitted.kind is Arrival.REPEATED:
+            self.tally.repeated += 1
+        else:
+            self.tally.conflicts += 1
+            log.warning("%s of %s was here before, with other bytes", _uid(instance), _sender(origin))
+        self._admitted(ways)
+        return admitted, future
+
+    def _admit(
+        self, instance: Instance, origin: Origin
+    ) -> tuple[Admitted, tuple[Way, ...], asyncio.Future[bool] | None]:
+        """Keep it, in a worker thread."""
+        ways: list[Way] = []
+
+        def route(arrived: Instance) -> list[str]:
+            ways[:] = self._router.decide(arrived)
+            return [way.key for way in ways]
+
+        try:
+            admitted = self._spool.admit(instance, origin, route)
+        finally:
+            instance.close()
+        future = None
+        if self._ack is Ack.DELIVERED and admitted.entry_id:
+            future = self.verdicts.expect(admitted.entry_id, self._states_of)
+        return admitted, tuple(ways), future
+
+    def _states_of(self, entry_id: int) -> dict[int, DeliveryState]:
+        return {delivery.id: delivery.state for delivery in self._spool.deliveries_of(entry_id)}
+
+    async def _delivered(self, entry_id: int, future: asyncio.Future[bool]) -> int:
+        """Wait until every destination has it; for a time."""
+        try:
+            await asyncio.wait([future], timeout=self._ack_timeout)
+            if future.done() and future.result():
+                return _SUCCESS
+        finally:
+            self.verdicts.forget(entry_id, future)
+        self.tally.late += 1
+        return _OUT_OF_RESOURCES
+
+    async def _keep_later(self, instance: Instance, origin: Origin) -> None:
+        """Begin to keep it; waits only while too much is waiting for the disk."""
+        while self._late and self._late_bytes + instance.size > _MAX_LATE:
+            await asyncio.wait(self._late, return_when=asyncio.FIRST_COMPLETED)
+        self._late_bytes += instance.size
+        task = asyncio.get_running_loop().create_task(self._keep_now(instance, origin))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _keep_now(self, instance: Instance, origin: Origin) -> None:
+        try:
+            await self._keep(instance, origin)
+        except (DcmError, OSError) as error:
+            self.tally.lost += 1
+            log.error("LOST, though acknowledged: %s", _uid(instance))
+            self._not_kept(instance, origin, error)
+        finally:
+            self._late_bytes -= instance.size
+
+    def _not_kept(self, instance: Instance, origin: Origin, error: Exception) -> None:
+        """Say why; that the disk is full is said once, and not for every instance that is sent meanwhile."""
+        if not isinstance(error, SpoolFullError):
+            log.error("cannot keep %s of %s: %s", _uid(instance), _sender(origin), safe_text(error))
+        elif not self._full:
+            self._full = True
+            log.error("%s: senders are told to come back later", safe_text(error))
+
+
+def _uid(instance: Instance) -> str:
+    return safe_text(instance.sop_instance_uid, 80)
+
+
+def _sender(origin: Origin) -> str:
+    return safe_text(f"{origin.calling_ae}@{origin.address}", 60)
