@@ -54,6 +54,7 @@ class RenamedReport(TransferReport):
         status: int | None = None,
         refused: bool = False,
         path: str | os.PathLike[str] | None = None,
+        error: Exception | None = None,
     ) -> Outcome:
         return self._to.record(
             self._original(uid),
@@ -64,6 +65,7 @@ class RenamedReport(TransferReport):
             status=status,
             refused=refused,
             path=path,
+            error=error,
         )
 
     def arriving(self, n_bytes: int) -> None:

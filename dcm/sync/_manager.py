@@ -14,10 +14,12 @@ from dcm.errors import AssociationAbortedError, ConnectionFailedError, NetworkEr
 from dcm.levels import QueryLevel
 from dcm.query import QueryResult
 from dcm.report import Outcome, QueryReport, TransferReport
+from dcm.route import UnroutedError
 from dcm.store.base import TransferMethod
 from dcm.sync._delivery import Delivery
 from dcm.sync._search import Search, Transfer
-from dcm.sync._targets import Target, Validator, lost_error, targets_of
+from dcm.sync._targets import Target, Validator, lost_error
+from dcm.sync._ways import Targets
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dcm.attrs import Attributes
-    from dcm.route import StaticRoute
-    from dcm.store.base import DataBucket, DataChunk, DataRepo, DataSink
+    from dcm.instance import Instance
+    from dcm.store.base import DataBucket, DataChunk, DataRepo
+    from dcm.sync._ways import Dest
 
 __all__ = ["SyncManager", "Transfer", "Validator"]
 
@@ -49,8 +52,9 @@ class SyncManager:
     ----------
     src : DataBucket
         The source. One that cannot be queried is copied as a whole.
-    dests : sequence of DataSink or StaticRoute
-        The destinations, each with a filter and transfer methods where it is a route.
+    dests : sequence of DataSink, StaticRoute or DynamicRoute
+        The destinations, each with a filter and transfer methods where it is a route. Where dynamic routes send data is
+        decided on what the source answers to queries as far as that tells, see `dcm.route.Router.pre_route`.
     trust_level : QueryLevel
         From this level on, equal counts of instances at both ends are taken for the same data. At IMAGE level, the
         default, each instance is compared by its UID.
@@ -74,7 +78,7 @@ class SyncManager:
     def __init__(
         self,
         src: DataBucket[Any],
-        dests: Sequence[DataSink | StaticRoute],
+        dests: Sequence[Dest],
         trust_level: QueryLevel = QueryLevel.IMAGE,
         force_all: bool = False,
         keep_errors: bool = False,
@@ -90,21 +94,20 @@ class SyncManager:
         self.report = report if report is not None else TransferReport()
         self._bridge = Bridge()
         self._stack = contextlib.AsyncExitStack()
-        self._targets: list[Target] = []
         self._moved = False
         self._n_failed = 0
 
     async def __aenter__(self) -> SyncManager:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._bridge)
-            self._targets = await self._bridge.run(self._find_targets)
+            self._destinations = Targets(self.src, self.dests, self.report, self._bridge)
+            await self._bridge.run(self._check, self._destinations)
             for store in (self.src, *(target.sink for target in self._targets)):
                 if store.features.queryable:
                     cast("DataRepo[Any]", store).renew()
-            self._search = Search(self.src, self._targets, self.report, self.trust_level, self.force_all)
+            self._search = Search(self.src, self._destinations, self.report, self.trust_level, self.force_all)
             if not self.report.dry_run:
-                for target in self._targets:
-                    await target.open(stack)
+                await self._destinations.open(stack)
             self._stack = stack.pop_all()
         return self
 
@@ -122,11 +125,15 @@ class SyncManager:
             See the class.
         """
         async with Bridge(1) as bridge:
-            await bridge.run(self._find_targets)
+            await bridge.run(self._check, Targets(self.src, self.dests, self.report, bridge))
 
-    def _find_targets(self) -> list[Target]:
+    def _check(self, destinations: Targets) -> None:
         self.src.check_source()
-        return targets_of(self.src, self.dests, self.report)
+        destinations.find()
+
+    @property
+    def _targets(self) -> list[Target]:
+        return self._destinations.known
 
     # -- what to transfer
 
@@ -174,7 +181,7 @@ class SyncManager:
             The source cannot be reached, or refuses; or no destination is left.
         """
         lost = [target for target in transfer.targets if target.error is not None]
-        if len(lost) == len(transfer.targets):
+        if lost and len(lost) == len(transfer.targets):
             raise lost_error(lost)
         self.report.progress.phase(f"fetching from {self.src}")
         for attempt in range(1, _TRIES + 1):
@@ -184,7 +191,7 @@ class SyncManager:
             except _RETRYABLE as error:
                 self._moved = self._moved or self.report.n_bytes > before
                 hopeless = isinstance(error, ConnectionFailedError) and not self._moved
-                if attempt == _TRIES or hopeless or all(target.error is not None for target in transfer.targets):
+                if attempt == _TRIES or hopeless or _all_lost(transfer.targets):
                     raise
                 log.warning("%s; trying again", error.message)
             else:
@@ -199,18 +206,17 @@ class SyncManager:
             assert transfer.query_res is not None
             await self._search.repo.remote_copy(transfer.query_res, targets[0].sink, self.report, dest=names[0])
             return
-        # An instance that contradicts what was said of it may be anything: then nobody is left out.
-        trusted = {} if self.keep_errors else {target: verdict.trusted for target, verdict in transfer.partial}
-        deliver = Delivery(targets, trusted, self.validators, self._bridge, self.report)
         if transfer.chunk is not None:
-            await self._exec_chunk(transfer.chunk, deliver, names)
+            await self._exec_chunk(transfer.chunk, targets)
             return
         assert transfer.query_res is not None
+        # An instance that contradicts what was said of it may be anything: then nobody is left out.
+        trusted = {} if self.keep_errors else {target: verdict.trusted for target, verdict in transfer.partial}
         # Large instances stream to where one of them, unchanged, will stay.
         direct = [target for target in targets if target.filt is None and target.error is None]
         await self._search.repo.fetch(
             transfer.query_res,
-            deliver,
+            Delivery(targets, trusted, self.validators, self._bridge, self.report),
             self.report,
             dests=names,
             keep_errors=self.keep_errors,
@@ -218,12 +224,24 @@ class SyncManager:
             method=targets[0].method if len({target.method for target in targets}) == 1 else TransferMethod.PROXY,
         )
 
-    async def _exec_chunk(self, chunk: DataChunk, deliver: Delivery, names: Sequence[str]) -> None:
+    async def _exec_chunk(self, chunk: DataChunk, targets: Sequence[Target]) -> None:
         async for instance in chunk.gen_data():
             with instance:
-                for name in names:
-                    self.report.expect([instance.sop_instance_uid], dest=name)
-                await deliver(instance)
+                aims = targets or await self._routed(instance)
+                for target in aims:
+                    self.report.expect([instance.sop_instance_uid], dest=target.name)
+                if aims:
+                    await Delivery(aims, {}, self.validators, self._bridge, self.report)(instance)
+
+    async def _routed(self, instance: Instance) -> Sequence[Target]:
+        """Where the routes send an instance; what they do not know, the report says."""
+        assert self._destinations.router is not None
+        try:
+            ways = await self._bridge.run(self._destinations.router.decide, instance)
+        except UnroutedError as error:
+            self.report.error(instance.sop_instance_uid, error.message, refused=False)
+            ways = error.ways
+        return await self._destinations.of(ways)
 
     async def sync(
         self,
@@ -278,8 +296,9 @@ class SyncManager:
         if images is None:
             assert transfer.chunk is not None
             async for instance in transfer.chunk.gen_data():
-                for target in transfer.targets:
-                    self.report.expect([instance.sop_instance_uid], dest=target.name)
+                with instance:
+                    for target in transfer.targets or await self._routed(instance):
+                        self.report.expect([instance.sop_instance_uid], dest=target.name)
             return
         if images.level is not QueryLevel.IMAGE:
             queried = QueryReport()
@@ -312,9 +331,9 @@ class SyncManager:
         try:
             await self.exec_transfer(transfer)
         except NetworkError as error:
-            if all(target.error is not None for target in transfer.targets):
+            if _all_lost(transfer.targets):
                 # It is their fault; the others may still miss something.
-                if all(target.error is not None for target in self._targets):
+                if _all_lost(self._targets):
                     raise
                 await self._preview(transfer)  # so that what does not get there has a name, and a state
             else:
@@ -337,6 +356,10 @@ class SyncManager:
         for target in self._targets:
             for uid in self.report.pending(target.name):
                 self.report.record(uid, Outcome.FAILED, dest=target.name, reason=error.message, refused=refused)
+
+
+def _all_lost(targets: Sequence[Target]) -> bool:
+    return bool(targets) and all(target.error is not None for target in targets)
 
 
 async def _next(transfers: AsyncGenerator[Transfer, None]) -> Transfer | None:

@@ -14,6 +14,7 @@ from dcm.report import Outcome, ProblemLog, QueryReport, TransferReport
 from dcm.store.base import TransferMethod
 from dcm.sync._plan import Ask, Dest, Plan, Verdict, planning
 from dcm.sync._targets import Target
+from dcm.sync._ways import Targets
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -58,7 +59,7 @@ class Search:
     Parameters
     ----------
     src : DataBucket
-    targets : sequence of Target
+    targets : Targets
     report : TransferReport
     trust_level : QueryLevel
     force_all : bool
@@ -67,7 +68,7 @@ class Search:
     def __init__(
         self,
         src: DataBucket[Any],
-        targets: Sequence[Target],
+        targets: Targets,
         report: TransferReport,
         trust_level: QueryLevel,
         force_all: bool,
@@ -91,16 +92,29 @@ class Search:
         """Yield what to transfer; see `SyncManager.gen_transfers`."""
         if not self._src.features.queryable:
             async for chunk in self._src.gen_chunks():
-                yield self._transfer(None, self._targets, chunk=chunk)
+                # Where each instance of it goes is seen when it is read.
+                yield self._transfer(None, [] if self._targets.router else self._targets.known, chunk=chunk)
             return
         async with contextlib.aclosing(self._found(query_res, query, level)) as parts:
             async for part in parts:
-                plan = await self._plan(part)
-                self._settle(plan)
-                for planned in plan.transfers:
-                    chosen = [self._targets[i] for i in planned.dests]
-                    partial = [(self._targets[i], plan.verdicts[i]) for i in planned.partial]
-                    yield self._transfer(planned.query_res, chosen, partial)
+                for targets, share in await self._routed(part):
+                    plan = await self._plan(share, targets)
+                    self._settle(plan, targets)
+                    for planned in plan.transfers:
+                        chosen = [targets[i] for i in planned.dests]
+                        partial = [(targets[i], plan.verdicts[i]) for i in planned.partial]
+                        yield self._transfer(planned.query_res, chosen, partial)
+
+    async def _routed(self, part: QueryResult) -> list[tuple[list[Target], QueryResult]]:
+        """Which destinations a part of the source is for."""
+        router = self._targets.router
+        if router is None:
+            return [(self._targets.known, part)]
+        shares = await router.pre_route(self.repo, query_res=part, report=self._report)
+        return [
+            (await self._targets.of(way for route in routes for way in route.ways), share)
+            for routes, share in shares.items()
+        ]
 
     def _transfer(
         self,
@@ -109,7 +123,8 @@ class Search:
         partial: Sequence[tuple[Target, Verdict]] = (),
         chunk: DataChunk | None = None,
     ) -> Transfer:
-        method = TransferMethod.REMOTE_COPY if targets[0].is_remote else TransferMethod.PROXY
+        remote = bool(targets) and targets[0].is_remote
+        method = TransferMethod.REMOTE_COPY if remote else TransferMethod.PROXY
         sinks = tuple(target.sink for target in targets)
         return Transfer(query_res, sinks, method, chunk, tuple(targets), tuple(partial))
 
@@ -143,22 +158,20 @@ class Search:
             if problem.kind == "refused":
                 self._report.error(str(self._src), problem.message, problem.status)
 
-    async def _plan(self, part: QueryResult) -> Plan:
-        """Compare a part of the source with the destinations."""
-        dests = [
-            Dest(target.comparable and target.error is None, target.image, target.is_remote) for target in self._targets
-        ]
+    async def _plan(self, part: QueryResult, targets: Sequence[Target]) -> Plan:
+        """Compare a part of the source with its destinations."""
+        dests = [Dest(target.comparable and target.error is None, target.image, target.is_remote) for target in targets]
         steps = planning(part, dests, trust_level=self._trust_level, force_all=self._force_all)
         try:
             asks = next(steps)
             while True:
-                answers = await asyncio.gather(*map(self._ask, asks), return_exceptions=True)
+                answers = await asyncio.gather(*(self._ask(ask, targets) for ask in asks), return_exceptions=True)
                 asks = steps.send([_answer(answer) for answer in answers])
         except StopIteration as end:
             plan: Plan = end.value
             return plan
 
-    async def _ask(self, ask: Ask) -> QueryResult | None:
+    async def _ask(self, ask: Ask, targets: Sequence[Target]) -> QueryResult | None:
         """Answer a question of the plan; None where that is not possible."""
         if ask.who is None:
             queried = QueryReport()
@@ -166,13 +179,12 @@ class Search:
             queried.files = ProblemLog()  # They are known since the first query.
             self.take_over(queried)
             return found
-        target = self._targets[ask.who]
-        return await target.ask(ask.level, ask.within)
+        return await targets[ask.who].ask(ask.level, ask.within)
 
-    def _settle(self, plan: Plan) -> None:
+    def _settle(self, plan: Plan, targets: Sequence[Target]) -> None:
         """Record what needs no transfer."""
         n_instances = 0
-        for target, verdict in zip(self._targets, plan.verdicts, strict=True):
+        for target, verdict in zip(targets, plan.verdicts, strict=True):
             for uid, series_uid in verdict.present:
                 if target.claim(verdict.names.get(uid, uid), uid):
                     self._report.record(uid, Outcome.PRESENT, dest=target.name, series_uid=series_uid)

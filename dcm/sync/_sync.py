@@ -10,22 +10,22 @@ from dcm.errors import UsageError
 from dcm.levels import QueryLevel
 from dcm.query import QueryResult
 from dcm.report import TransferReport
-from dcm.route import StaticRoute
 from dcm.sync._manager import SyncManager
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dcm.attrs import Attributes
-    from dcm.store.base import DataBucket, DataSink
+    from dcm.store.base import DataBucket
     from dcm.sync._targets import Validator
+    from dcm.sync._ways import Dest
 
 __all__ = ["sync"]
 
 
 async def sync(
     sources: DataBucket[Any] | Sequence[DataBucket[Any]],
-    dests: DataSink | StaticRoute | Sequence[DataSink | StaticRoute],
+    dests: Dest | Sequence[Dest],
     query: Dataset | Attributes | None = None,
     query_res: QueryResult | None = None,
     dry_run: bool = False,
@@ -43,8 +43,9 @@ async def sync(
     ----------
     sources : DataBucket or sequence of DataBucket
         One after the other. One that cannot be reached does not keep the others from being copied.
-    dests : DataSink, StaticRoute or sequence of them
-        Each gets what it misses; what several miss is fetched once. A route adds a filter and transfer methods.
+    dests : DataSink, StaticRoute, DynamicRoute or sequence of them
+        Each gets what it misses; what several miss is fetched once. A route adds a filter and transfer methods; a
+        dynamic one decides what is for whom.
     query : Dataset or Attributes, optional
         What to copy; everything where neither it nor `query_res` is given.
     query_res : QueryResult, optional

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dcm.errors import ConnectionFailedError, DcmError, NetworkError, StoreError, UsageError
 from dcm.report import Outcome, QueryReport, TransferReport
-from dcm.route import StaticRoute
+from dcm.report._renamed import RenamedReport
 from dcm.store.base import TransferMethod
 
 if TYPE_CHECKING:
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from dcm.instance import Instance
     from dcm.levels import QueryLevel
     from dcm.query import QueryResult
-    from dcm.store.base import DataBucket, DataRepo, DataSink, InstanceQueue
+    from dcm.store.base import DataRepo, DataSink, InstanceQueue
 
-__all__ = ["Target", "Validator", "lost_error", "targets_of"]
+__all__ = ["Target", "Validator", "lost_error"]
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ class Target:
         # A file that is to be moved goes from its source even if the destination has the same bytes already.
         self.comparable = sink.features.queryable and method is not TransferMethod.MOVE
         self._report = report
-        self._renamed = _Renamed(report) if filt is not None else None
+        self._renamed = RenamedReport(report) if filt is not None else None
         # Whether the filter may give two instances one UID, and who has which.
         self._merges = filt is not None and _SOP_INSTANCE_UID in filt.write_elems - filt.invertible_elems
         self._claimed: dict[str, str] = {}
@@ -162,113 +161,3 @@ def lost_error(targets: Sequence[Target]) -> DcmError:
     """Why no destination is left; that one cannot be reached says more than that it is full."""
     errors = [target.error for target in targets if target.error is not None]
     return next((error for error in errors if isinstance(error, NetworkError)), errors[0])
-
-
-class _Renamed(TransferReport):
-    """A report for a destination behind a filter that gives new UIDs: it passes on what happened under the old ones."""
-
-    def __init__(self, report: TransferReport) -> None:
-        super().__init__(report.progress)
-        self._originals: dict[str, tuple[str, int]] = {}
-        self._to = report
-
-    def begin(self, uid: str, original: str) -> None:
-        """Say what an instance is known by that is on its way."""
-        n_before = self._originals[uid][1] if uid in self._originals else 0
-        self._originals[uid] = original, n_before + 1
-
-    def end(self, uid: str) -> None:
-        """It has arrived, or failed."""
-        original, n = self._originals.pop(uid)
-        if n > 1:  # another copy of the same
-            self._originals[uid] = original, n - 1
-
-    def _original(self, uid: str) -> str:
-        return self._originals.get(uid, (uid, 0))[0]
-
-    def expect(self, uids: Iterable[str], series_uid: str = "", dest: str = "") -> None:
-        self._to.expect([self._original(uid) for uid in uids], "", dest)
-
-    def record(
-        self,
-        uid: str,
-        outcome: Outcome,
-        *,
-        dest: str = "",
-        n_bytes: int = 0,
-        series_uid: str = "",
-        reason: str = "",
-        status: int | None = None,
-        refused: bool = False,
-        path: str | os.PathLike[str] | None = None,
-        error: Exception | None = None,
-    ) -> Outcome:
-        return self._to.record(
-            self._original(uid),
-            outcome,
-            dest=dest,
-            n_bytes=n_bytes,
-            reason=reason,
-            status=status,
-            refused=refused,
-            path=path,
-            error=error,
-        )
-
-    def arriving(self, n_bytes: int) -> None:
-        self._to.arriving(n_bytes)
-
-    def anomaly(self, kind: str, uid: str, message: str, status: int | None = None) -> None:
-        self._to.anomaly(kind, self._original(uid), message, status)
-
-    def error(self, subject: str, message: str, status: int | None = None, *, refused: bool = True) -> None:
-        self._to.error(subject, message, status, refused=refused)
-
-    def doubt(self, reason: str) -> None:
-        self._to.doubt(reason)
-
-
-def targets_of(src: DataBucket[Any], dests: Sequence[DataSink | StaticRoute], report: TransferReport) -> list[Target]:
-    """The destinations of a source, once it is clear that all of them are possible. Blocks.
-
-    Raises
-    ------
-    UsageError
-        None is given, one is named twice or overlaps with the source, or there is no way from the source to it.
-    """
-    routes = [dest if isinstance(dest, StaticRoute) else StaticRoute((dest,)) for dest in dests]
-    sinks = [sink for route in routes for sink in route.dests]
-    if not sinks:
-        raise UsageError("no destination to sync")
-    names = [str(sink) for sink in sinks] if len(sinks) > 1 else [""]
-    for i, sink in enumerate(sinks):
-        if any(sink.overlaps(other) for other in sinks[:i]):
-            raise UsageError(f"two of the destinations are the same, or one is within the other: {sink}")
-        if sink.overlaps(src):
-            raise UsageError(
-                f"{sink} is source and destination at once, or one is within the other",
-                hint="what is copied would show up as new data in the source",
-            )
-    targets: list[Target] = []
-    for route in routes:
-        for sink in route.dests:
-            method = _method(route, src, sink)
-            targets.append(Target(sink, names[len(targets)], route.filt, method, report))
-    if len(targets) > 1 and any(target.method is TransferMethod.MOVE for target in targets):
-        raise UsageError(
-            "files can be moved to one destination only: the others would find nothing",
-            hint="copy or link them to the others first",
-        )
-    return targets
-
-
-def _method(route: StaticRoute, src: DataBucket[Any], sink: DataSink) -> TransferMethod:
-    """The first method that is possible."""
-    methods = route.methods if route.filt is None else (TransferMethod.PROXY,)
-    reasons = []
-    for method in methods:
-        reason = sink.why_not(method, src)
-        if not reason:
-            return method
-        reasons.append(reason)
-    raise UsageError(reasons[0])

@@ -1,0 +1,139 @@
+"""The destinations of a sync: those that are known beforehand, and those that routes name when they see the data."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from dcm.errors import UsageError
+from dcm.route import DynamicRoute, Router, StaticRoute
+from dcm.route._way import same_sink
+from dcm.store.base import TransferMethod
+from dcm.sync._targets import Target
+
+if TYPE_CHECKING:
+    from dcm._bridge import Bridge
+    from dcm.report import TransferReport
+    from dcm.route import Way
+    from dcm.store.base import DataBucket, DataSink
+
+    Dest: TypeAlias = "DataSink | StaticRoute | DynamicRoute"
+
+__all__ = ["Dest", "Targets"]
+
+
+class Targets:
+    """The destinations of a source.
+
+    Parameters
+    ----------
+    src : DataBucket
+    dests : sequence of DataSink, StaticRoute or DynamicRoute
+    report : TransferReport
+    bridge : Bridge
+        Whether a way is possible is found out in its threads.
+
+    Attributes
+    ----------
+    known : list of Target
+        All of them, as far as they are known by now.
+    router : Router or None
+        Says what goes where, if that depends on the data.
+    """
+
+    def __init__(self, src: DataBucket[Any], dests: Sequence[Dest], report: TransferReport, bridge: Bridge) -> None:
+        routes = [dest if isinstance(dest, (StaticRoute, DynamicRoute)) else StaticRoute((dest,)) for dest in dests]
+        if not routes:
+            raise UsageError("no destination to sync")
+        dynamic = any(isinstance(route, DynamicRoute) for route in routes)
+        self.router = Router(routes) if dynamic else None
+        self.known: list[Target] = []
+        self._src = src
+        self._routes = routes
+        self._report = report
+        self._bridge = bridge
+        self._by_way: dict[str, Target] = {}
+        self._stack: contextlib.AsyncExitStack | None = None
+        # A single destination needs no name.
+        self._named = dynamic or sum(len(route.ways) for route in routes) > 1
+
+    def find(self) -> None:
+        """Find those that are known beforehand, and out whether all of them are possible. Blocks.
+
+        Raises
+        ------
+        UsageError
+            One is named twice or overlaps with the source, or there is no way from the source to it.
+        """
+        for route in self._routes:
+            for way in route.ways:
+                # A route may send to where another one does, too: nothing goes there twice.
+                if not (way.route and any(same_sink(way.sink, target.sink) for target in self.known)):
+                    self._add(way, shared=self.router is not None)
+        if self.router is None:
+            self._refuse_several_moves(self.known)
+
+    async def of(self, ways: Iterable[Way]) -> list[Target]:
+        """Those that some ways lead to; they are open for instances.
+
+        Raises
+        ------
+        UsageError
+            A destination that nobody knew of is not possible.
+        """
+        found = []
+        for way in ways:
+            target = self._by_way.get(way.key)
+            if target is None:
+                target = await self._bridge.run(self._add, way, True)
+                if self._stack is not None:
+                    await target.open(self._stack)
+            found.append(target)
+        self._refuse_several_moves(found)
+        return found
+
+    async def open(self, stack: contextlib.AsyncExitStack) -> None:
+        """Make them ready, and those that come up later as well.
+
+        Raises
+        ------
+        UsageError
+            Nothing can be stored in one of them.
+        """
+        self._stack = stack
+        for target in self.known:
+            await target.open(stack)
+
+    def _add(self, way: Way, shared: bool) -> Target:
+        for other in self.known:
+            if way.sink.overlaps(other.sink) and not (shared and same_sink(way.sink, other.sink)):
+                raise UsageError(f"two of the destinations are the same, or one is within the other: {way.sink}")
+        if way.sink.overlaps(self._src):
+            raise UsageError(
+                f"{way.sink} is source and destination at once, or one is within the other",
+                hint="what is copied would show up as new data in the source",
+            )
+        name = str(way.sink) if self._named else ""
+        target = self._by_way[way.key] = Target(way.sink, name, way.filt, self._method(way), self._report)
+        self.known.append(target)
+        return target
+
+    def _method(self, way: Way) -> TransferMethod:
+        """The first method that is possible."""
+        methods = way.methods if way.filt is None else (TransferMethod.PROXY,)
+        reasons = []
+        for method in methods:
+            reason = way.sink.why_not(method, self._src)
+            if not reason:
+                return method
+            reasons.append(reason)
+        raise UsageError(reasons[0])
+
+    @staticmethod
+    def _refuse_several_moves(targets: Sequence[Target]) -> None:
+        if len(targets) > 1 and any(target.method is TransferMethod.MOVE for target in targets):
+            raise UsageError(
+                "files can be moved to one destination only: the others would find nothing",
+                hint="copy or link them to the others first",
+            )
