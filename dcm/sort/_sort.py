@@ -20,6 +20,8 @@ from dcm.store.local_dir import Conflict, LocalDir
 if TYPE_CHECKING:
     from os import PathLike
 
+    from dcm.sort._worker import SafeSorter
+
 __all__ = ["sort"]
 
 _METHODS = {
@@ -30,6 +32,7 @@ _METHODS = {
 }
 _STATES = {state.value: state for state in SortState}
 _FEW = 8  # portions that are not worth the start of other processes
+_SOON = 0.03  # seconds
 _MAX_JOBS = 4  # what is asked of a disk at a time, unless the user says otherwise
 _STOPPED = "not sorted: the run ended before its turn"
 
@@ -210,27 +213,40 @@ class _Run:
             # What is moved to its place must not be met there again.
             self._own_names = os.fsencode(os.path.realpath(self._dest.path)) + b"/"
             portions = iter(await self._bridge.run(list, portions))
-        first = await self._bridge.run(_take, portions, _FEW + 1)
+        listing = asyncio.ensure_future(self._bridge.run(_take, portions, _FEW + 1))
         if jobs is None:
-            jobs = min(os.cpu_count() or 1, _MAX_JOBS) if len(first) > _FEW else 1
-        rest = _chained(first, portions)
+            # What takes so long to list is worth other processes, which start in the meantime.
+            await asyncio.wait({listing}, timeout=_SOON)
+            many = not listing.done() or len(listing.result()) > _FEW
+            jobs = min(os.cpu_count() or 1, _MAX_JOBS) if many else 1
         self.report.progress.phase("sorting")
-        sorters = [await self._bridge.run(self._new_sorter, jobs) for _ in range(jobs)]
+        # This process is one of them: it has begun before the others are ready.
+        sorters: list[Sorter] = [ThreadSorter(self._dest, self._method)]
+        helpers = [asyncio.ensure_future(self._bridge.run(self._new_helper)) for _ in range(jobs - 1)]
         try:
-            await self._all([self._serve(sorter, rest) for sorter in sorters])
+            rest = _chained(await listing, portions)
+            await self._all([self._serve(sorters[0], rest), *[self._help(each, sorters, rest) for each in helpers]])
             await self._place_later(sorters)
         finally:
-            for sorter in sorters:
+            await asyncio.wait([listing, *helpers])
+            for sorter in [*sorters, *[each.result() for each in helpers if not each.exception()]]:
                 await self._bridge.run(sorter.close)
         for archive in sources.archives:
             await self._unpack(archive)
 
-    def _new_sorter(self, jobs: int) -> Sorter:
-        if jobs == 1:
-            return ThreadSorter(self._dest, self._method)
+    def _new_helper(self) -> SafeSorter:
         from dcm.sort._worker import SafeSorter
 
         return SafeSorter(self._dest, self._method)
+
+    async def _help(
+        self, starting: asyncio.Future[SafeSorter], sorters: list[Sorter], portions: Iterator[Portion]
+    ) -> None:
+        """Keep a sorter busy that is starting; what it had while it is would keep the others waiting."""
+        sorter = await starting
+        if await self._bridge.run(sorter.ready):
+            sorters.append(sorter)
+            await self._serve(sorter, portions)
 
     async def _all(self, work: Sequence[Coroutine[Any, Any, None]]) -> None:
         """Do it side by side, to the end of each, whatever becomes of the others."""

@@ -74,6 +74,10 @@ class ProcessSorter:
         )
         self._tell(json.dumps(msgspec.to_builtins(settings)).encode())
 
+    def ready(self) -> None:
+        """Wait until it can be asked."""
+        self._answer()
+
     def look(self, paths: Sequence[bytes]) -> list[Looked]:
         """Look at a portion of files, and keep in mind what they are."""
         return _decode_looked(self._ask(b"l" + _encode(paths)))
@@ -96,6 +100,9 @@ class ProcessSorter:
 
     def _ask(self, request: bytes) -> bytes:
         self._tell(request)
+        return self._answer()
+
+    def _answer(self) -> bytes:
         answer = _receive(self._stream(self._process.stdout))
         if answer is None:
             raise self._ended()
@@ -120,6 +127,16 @@ class SafeSorter:
         self._sorter: Sorter = self._instead
         with contextlib.suppress(WorkerError):
             self._sorter = ProcessSorter(dest, method)
+
+    def ready(self) -> bool:
+        """Wait until it can be asked; False where there is no such process, and others do its work as well."""
+        try:
+            if isinstance(self._sorter, ProcessSorter):
+                self._sorter.ready()
+                return True
+        except WorkerError:
+            self.close()
+        return False
 
     def look(self, paths: Sequence[bytes]) -> list[Looked]:
         """Look at a portion of files, and keep in mind what they are."""
@@ -175,6 +192,7 @@ def main() -> None:
     )
     sorter = ThreadSorter(dest, TransferMethod(settings.method))
     with contextlib.suppress(BrokenPipeError):  # nobody wants to know any more
+        _send(answers, b"")
         while (request := _receive(requests)) is not None:
             _send(answers, _encode(_answer(sorter, request)))
 
