@@ -58,7 +58,7 @@ class DcmConfig(Places):
     def __init__(self, path: str | os.PathLike[str] | None = None, *, overrides: Overrides | None = None) -> None:
         super().__init__(path, overrides=overrides)
         self._entities: dict[tuple[DcmNode, AccessPolicy], LocalEntity] = {}
-        self._sinks: dict[tuple[str, bool], DataSink] = {}
+        self._sinks: dict[tuple[str, str], DataSink] = {}
 
     def entity(self, text: str | None = None) -> LocalEntity:
         """Who we are, able to call and be called: with the access settings of the node; errors as in `local_node`.
@@ -72,13 +72,17 @@ class DcmConfig(Places):
             self._entities[node, policy] = LocalEntity(node, policy=policy)
         return self._entities[node, policy]
 
+    def access_settings(self, name: str) -> AccessSettings:
+        """What the file says of who may call a local node of ``[local_nodes]``; the defaults where it is none."""
+        return self._sections.access.get(name, AccessSettings())
+
     def access_policy(self, text: str | None = None) -> AccessPolicy:
         """Who may call us: what the file says of the local node, with the overrides over it; errors as in `local_node`.
 
         An inline node with the address of a configured one has its settings.
         """
         name, _ = self._local(text)
-        file_says = self._sections.access.get(name, AccessSettings())
+        file_says = self.access_settings(name)
         try:
             _ = file_says.policy  # what is wrong in there is the fault of nobody who types
         except UsageError as exc:
@@ -93,26 +97,14 @@ class DcmConfig(Places):
         return self._named_repo(text) if text in self.remote_repos else self._node(place)
 
     def sink(self, text: str) -> DataSink:
-        """The store that data is written to: a node, a repository or a directory; errors as in `dest`.
+        """The store that data is written to: a node, a repository or a directory; errors as in `dest`."""
+        place = self.dest(text)
+        if not isinstance(place, RemoteNode):
+            return place
+        return self._named_repo(text) if text in self.remote_repos else self._node(place)
 
-        The same text gives the same store each time.
-        """
-        if (text, False) not in self._sinks:
-            place = self.dest(text)
-            if isinstance(place, RemoteNode):
-                place_or_repo: DataSink = self._named_repo(text) if text in self.remote_repos else self._node(place)
-            else:
-                place_or_repo = place
-            self._sinks[text, False] = place_or_repo
-        return self._sinks[text, False]
-
-    def route(self, text: str) -> list[Route]:
+    def route(self, text: str) -> Route:
         """The route that a name stands for, with the overrides merged in.
-
-        Returns
-        -------
-        list of StaticRoute or DynamicRoute
-            One, or several of this name that do together what it says, see `dcm.conf._build.dynamic_routes`.
 
         Raises
         ------
@@ -126,40 +118,22 @@ class DcmConfig(Places):
                 raise ConfigError(f"'{text}' is of [{section}]; a route is needed here")
             raise self._unknown("route", text, known, "A route is of [static_routes] or [dynamic_routes]")
         self._refuse_two_things(text)
-        from dcm.conf._build import dynamic_routes, static_route
+        from dcm.conf._build import dynamic_route, static_route
 
         section = "static_routes" if text in self.static_routes else "dynamic_routes"
         where = f"{self.path}: [{section}.{text}]"
+        rest: dict[str, Any] = {"sink": self._sink_in_file, "selectors": self.selectors, "overrides": self.overrides}
         try:
             if text in self.static_routes:
-                return [
-                    static_route(
-                        where,
-                        text,
-                        self.static_routes[text],
-                        sink=self._sink_in_file,
-                        selectors=self.selectors,
-                        overrides=self.overrides,
-                    )
-                ]
-            return list(
-                dynamic_routes(
-                    where,
-                    text,
-                    self.dynamic_routes[text],
-                    sink=self._sink_in_file,
-                    static=self.static_routes,
-                    selectors=self.selectors,
-                    overrides=self.overrides,
-                )
-            )
+                return static_route(where, text, self.static_routes[text], **rest)
+            return dynamic_route(where, text, self.dynamic_routes[text], static=self.static_routes, **rest)
         except ConfigError:
             raise
         except UsageError as exc:
             raise ConfigError(f"{where}: {exc.message}", hint=exc.hint) from exc
 
     def dests(self, text: str) -> list[Route]:
-        """What one destination on the command line stands for; see `routes_to`."""
+        """The route to one destination on the command line, in a list; see `routes_to`."""
         return list(self.routes_to([text]))
 
     def routes_to(self, texts: Iterable[str]) -> tuple[Route, ...]:
@@ -192,14 +166,26 @@ class DcmConfig(Places):
         sinks: list[DataSink] = []
         for text in dict.fromkeys(texts):
             if text in self.static_routes or text in self.dynamic_routes:
-                routes.extend(self.route(text))
+                routes.append(self.route(text))
                 continue
             if not sinks:
                 routes.append(None)
             sinks.append(self.sink(text))
         filt = self.overrides.filter_behind(None)
-        methods = self.overrides.methods_of(None, filt)
+        methods = self.overrides.methods_of(None, filtered=filt is not None)
         return tuple([StaticRoute(tuple(sinks), filt, methods) if route is None else route for route in routes])
+
+    def shown(self) -> str:
+        """The configuration as it is understood, with the overrides merged in: TOML with comments, without secrets.
+
+        Raises
+        ------
+        ConfigError
+            Something in it cannot be used.
+        """
+        from dcm.conf._show import shown
+
+        return shown(self)
 
     def check(self) -> None:
         """Find out whether all that is in the file can be used.
@@ -238,22 +224,20 @@ class DcmConfig(Places):
             repo.chunk_size,
         )
 
-    def _sink_in_file(self, text: str) -> DataSink:
-        """The store that a text in the file stands for; a relative path starts where the file is."""
-        named = text in self.remote_nodes or text in self.local_dirs or text in self.remote_repos
-        if named:
-            key = (text, False)
-            if key not in self._sinks:
-                if text in self.local_dirs:
-                    self._sinks[key] = self.local_dir(text, is_dest=True)
-                elif text in self.remote_repos:
-                    self._sinks[key] = self._named_repo(text)
-                else:
-                    self._sinks[key] = self._node(self.remote_nodes[text])
-            return self._sinks[key]
-        key = (text, True)
+    def _sink_in_file(self, text: str, via: str = "") -> DataSink:
+        """The store that a text in the file stands for, as it is reached by a route; one object for the two.
+
+        A relative path starts where the file is.
+        """
+        key = (text, f"file {via}")
         if key not in self._sinks:
-            if guess(text, lambda _: False) is Guess.DIR:
+            if text in self.local_dirs:
+                self._sinks[key] = self.local_dir(text, is_dest=True)
+            elif text in self.remote_repos:
+                self._sinks[key] = self._named_repo(text)
+            elif text in self.remote_nodes:
+                self._sinks[key] = self._node(self.remote_nodes[text])
+            elif guess(text, lambda _: False) is Guess.DIR:
                 self._sinks[key] = self._dir_in_file(text)
             else:
                 self._sinks[key] = self._node(self._with_settings(RemoteNode.parse(text)))

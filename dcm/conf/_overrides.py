@@ -129,17 +129,17 @@ class Overrides:
         edit = make_edit_filter(self.edits)
         return edit if filt is None else MultiFilter([filt, edit])
 
-    def methods_of(self, said: tuple[str, ...] | None, filt: Filter | None) -> tuple[TransferMethod, ...]:
+    def methods_of(self, said: tuple[str, ...] | None, *, filtered: bool) -> tuple[TransferMethod, ...]:
         """How data gets to the destinations of a route for which the file says something, or nothing.
 
         Parameters
         ----------
         said : tuple of str or None
             The setting in the file.
-        filt : Filter or None
-            What becomes of it on the way: what is filtered passes through us.
+        filtered : bool
+            Whether there is a filter on the way: what is filtered passes through us.
         """
-        words = self.methods or said or (("proxy",) if filt is not None else ("copy", "proxy"))
+        words = self.methods or said or (("proxy",) if filtered else ("copy", "proxy"))
         return tuple(map(to_method, words))
 
 

@@ -72,6 +72,10 @@ class Selectors(Mapping[str, "Selector"]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def raw(self, name: str) -> Any:
+        """What the file says of a selector."""
+        return self._entries[name]
+
     def check(self, where: str, raw: object) -> None:
         """Find out whether something is a selector, as far as that can be seen without the dictionary.
 

@@ -59,6 +59,9 @@ class DynamicRoute:
         None apply to all others; `TransferMethod.PROXY` where nothing else is said.
     filt : Filter, optional
         What becomes of each instance on the way.
+    dest_filters : mapping of DataSink to Filter or None, optional
+        What becomes of it on the way to some destinations instead. Two objects may stand for the same destination, each
+        with its filter: an instance goes there once, as the first of them that is named.
     name : str, optional
         For messages.
 
@@ -82,6 +85,7 @@ class DynamicRoute:
     dest_methods: Mapping[DataSink | None, Sequence[TransferMethod]] | None = None
     filt: Filter | None = None
     name: str = ""
+    dest_filters: Mapping[DataSink, Filter | None] | None = None
     tags: frozenset[int] | None = field(init=False, repr=False)
     all_dests: tuple[DataSink, ...] | None = field(init=False, repr=False)
 
@@ -98,8 +102,10 @@ class DynamicRoute:
                 f"{self}: {keyword_of(made_up[0])} is in the answers of archives only, no instance has it",
                 hint="a rule for Modality at the series level sends each series where it belongs",
             )
-        for methods in (self.dest_methods or {}).values():
-            check_methods(tuple(methods), self.filt)
+        for sink, methods in (self.dest_methods or {}).items():
+            check_methods(tuple(methods), self.filt if sink is None else self.filter_to(sink))
+        for sink in self.dest_filters or ():
+            check_methods(self.methods_to(sink), self.filter_to(sink))
         object.__setattr__(self, "route_level", QueryLevel(self.route_level))
         object.__setattr__(self, "tags", tags)
         object.__setattr__(self, "all_dests", lookup.all_dests if isinstance(lookup, SelectorDestMap) else None)
@@ -110,11 +116,17 @@ class DynamicRoute:
     @property
     def ways(self) -> tuple[Way, ...]:
         """All its destinations that are known beforehand, each with what happens on the way there."""
-        return tuple(map(self.way, self.all_dests or ()))
+        named = self.lookup.named_dests if isinstance(self.lookup, SelectorDestMap) else ()
+        ways = [self.way(sink) for sink in named]
+        return tuple({way.key: way for way in reversed(ways)}.values())[::-1]
 
     def way(self, sink: DataSink) -> Way:
         """How an instance gets to one of its destinations."""
-        return Way(sink, self.filt, self.methods_to(sink), self.name)
+        return Way(sink, self.filter_to(sink), self.methods_to(sink), self.name)
+
+    def filter_to(self, sink: DataSink) -> Filter | None:
+        """What becomes of an instance on the way to a destination."""
+        return (self.dest_filters or {}).get(sink, self.filt)
 
     def methods_to(self, sink: DataSink) -> tuple[TransferMethod, ...]:
         """How data gets to a destination, best first."""

@@ -75,6 +75,8 @@ class SelectorDestMap:
         The elements that the rules read.
     all_dests : tuple of DataSink
         Every destination that is in the rules.
+    named_dests : tuple of DataSink
+        The same, as often as it is there as another object: a route may have another filter for each.
 
     Raises
     ------
@@ -99,7 +101,8 @@ class SelectorDestMap:
         selectors = (*self.exclude, *(selector for selector, _ in self.rules))
         self.required_elems: LazySet[int] = LazySet(tag for selector in selectors for tag in selector.elems)
         groups = [*(dests for _, dests in self.rules), self.default_dests or ()]
-        self.all_dests: tuple[DataSink, ...] = distinct(sink for dests in groups for sink in dests)
+        self.named_dests: tuple[DataSink, ...] = tuple(dict.fromkeys(sink for dests in groups for sink in dests))
+        self.all_dests: tuple[DataSink, ...] = distinct(self.named_dests)
 
     def __call__(self, ds: Dataset | Attributes) -> tuple[DataSink, ...]:
         """Where a data set goes; an element that it does not have counts as empty.
