@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 
 from dcm.instance import Instance
 from dcm.spool._files import Files, Name, Placed, digest_of
-from dcm.spool._records import DROPPED, HAD, LOST, QUARANTINED, QUEUED, Tally, Ways, count, parse_fate, span, uid_hash
+from dcm.spool._records import DROPPED, HAD, LOST, QUARANTINED, QUEUED, Tally, Ways, clean, parse_fate, span, uid_hash
 from dcm.spool._words import NO_WAY, Admitted, Arrival, Delivery, OnConflict, Origin
 
 __all__ = ["Arriving", "Candidate", "Known", "candidate_of", "compare", "find_known", "record", "rerouted"]
 
 # A sender that gives one UID to all that it has must not make each arrival slower than the one before.
 _MOST_COMPARED = 64
+_INSERT_DELIVERY = "INSERT INTO delivery (id, way, state, reason) VALUES (?, ?, ?, ?)"
 
 
 class Arriving:
@@ -119,10 +120,15 @@ def candidate_of(
     instance: Instance, origin: Origin, ways: Sequence[str], trouble: str, on_conflict: OnConflict
 ) -> Candidate:
     """An instance as what asks for an entry."""
-    uid = instance.sop_instance_uid
+    uid = clean(instance.sop_instance_uid)
     return Candidate(
-        *(instance.sop_class_uid, uid, instance.transfer_syntax_uid, uid_hash(uid), instance.size),
-        *(origin, ways, trouble, on_conflict),
+        *(clean(instance.sop_class_uid), uid, clean(instance.transfer_syntax_uid), uid_hash(uid), instance.size),
+        *(
+            Origin(*map(clean, (origin.calling_ae, origin.called_ae, origin.address))),
+            ways,
+            clean(trouble),
+            on_conflict,
+        ),
     )
 
 
@@ -146,22 +152,22 @@ def record(db: sqlite3.Connection, new: Candidate, ways: Ways, tally: Tally) -> 
     if missing and not entry:
         if new.file is None:
             return
-        entry = _insert_entry(db, new, kind, len(missing))
+        entry = _insert_entry(db, new, kind, len(missing), tally)
+        first = span(entry)[0]
+        db.executemany(_INSERT_DELIVERY, [(first | way, way, state, reason) for way in missing])
+        for way in missing:
+            tally.made(way, state, new.size)
     elif missing:
         db.execute("UPDATE entry SET live = live + ? WHERE id = ?", (len(missing), entry))
-    for way in missing:
-        _add_delivery(db, entry, way, state, reason, new.size, tally)
+        for way in missing:
+            _add_delivery(db, entry, way, state, reason, new.size, tally)
     if entries and not new.trouble and new.ways:
         for number in entries:
             _replace_unrouted(db, number, ways, new.size, tally)
-    nowhere = not new.ways
-    count(
-        db,
-        received=1,
-        repeated=int(kind is Arrival.REPEATED),
-        conflicts=int(kind is Arrival.CONFLICT),
-        nowhere=int(nowhere),
-    )
+    tally.count("received")
+    tally.count("repeated", int(kind is Arrival.REPEATED))
+    tally.count("conflicts", int(kind is Arrival.CONFLICT))
+    tally.count("nowhere", int(not new.ways))
     new.result = Admitted(entry, kind, len(missing))
 
 
@@ -172,7 +178,7 @@ def rerouted(db: sqlite3.Connection, delivery: Delivery, keys: Sequence[str], tr
         return False
     if trouble:
         settle_unrouted = "UPDATE delivery SET state = ?, reason = ?, attempts = attempts + 1 WHERE id = ?"
-        db.execute(settle_unrouted, (QUARANTINED, trouble, delivery.id))
+        db.execute(settle_unrouted, (QUARANTINED, clean(trouble), delivery.id))
     tally = Tally()
     if trouble:
         tally.move(ways.known_id(db, NO_WAY), row[0], QUARANTINED, delivery.size)
@@ -185,7 +191,7 @@ def rerouted(db: sqlite3.Connection, delivery: Delivery, keys: Sequence[str], tr
         for way in missing:
             _add_delivery(db, delivery.entry_id, way, QUEUED, "", delivery.size, tally)
         _replace_unrouted(db, delivery.entry_id, ways, delivery.size, tally)
-        count(db, nowhere=int(not keys))
+        tally.count("nowhere", int(not keys))
     tally.write(db)
     return not trouble
 
@@ -210,7 +216,7 @@ def _standing(db: sqlite3.Connection, known: Known) -> tuple[list[int], set[int]
     return entries, had
 
 
-def _insert_entry(db: sqlite3.Connection, new: Candidate, kind: Arrival, live: int) -> int:
+def _insert_entry(db: sqlite3.Connection, new: Candidate, kind: Arrival, live: int, tally: Tally) -> int:
     name = new.file
     assert name is not None
     db.execute(
@@ -222,7 +228,8 @@ def _insert_entry(db: sqlite3.Connection, new: Candidate, kind: Arrival, live: i
             *(int(kind is Arrival.CONFLICT), live),
         ),
     )
-    count(db, entries=1, entry_bytes=name.size)
+    tally.count("entries")
+    tally.count("entry_bytes", name.size)
     new.used = True
     return name.number
 
@@ -233,7 +240,7 @@ def _add_delivery(
     number = span(entry)[0] | way
     before = db.execute("SELECT state FROM delivery WHERE id = ?", (number,)).fetchone()
     if before is None:
-        db.execute("INSERT INTO delivery (id, way, state, reason) VALUES (?, ?, ?, ?)", (number, way, state, reason))
+        db.execute(_INSERT_DELIVERY, (number, way, state, reason))
         tally.made(way, state, size)
         return
     # It was dropped, and comes again before the last of its entry is through.

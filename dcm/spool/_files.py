@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import threading
@@ -19,7 +18,7 @@ from dcm.part10 import read_meta
 from dcm.spool._journal import failure
 from dcm.text import safe_text
 
-__all__ = ["Files", "Name", "Placed", "digest_of"]
+__all__ = ["Files", "Name", "Placed", "digest_of", "sync_directory"]
 
 _SHARD_BITS = 10  # as many files in a directory, at most
 _CHUNK = 1 << 20
@@ -108,7 +107,7 @@ class Files:
         self._shards: dict[str, _Shard] = {}
         self._current = ""
         self._next = 1
-        self._stuck: dict[int, Name] = {}
+        self.stuck: dict[int, Name] = {}
         try:
             root.mkdir(mode=0o700, exist_ok=True)
             self._fd = os.open(root, _DIRECTORY)
@@ -210,6 +209,21 @@ class Files:
                 os.fsync(shard.fd)
         except OSError as exc:
             raise failure(exc, self.root) from exc
+
+    def sync_shard(self, key: str) -> None:
+        """Put all names in a directory on stable storage, and its own.
+
+        Raises
+        ------
+        OSError
+            That failed.
+        """
+        fd = os.open(key, _DIRECTORY, dir_fd=self._fd)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.fsync(self._fd)
 
     def release(self, placed: Placed) -> None:
         """Say that nothing more is done with a file that was written."""
@@ -355,14 +369,14 @@ class Files:
         except FileNotFoundError:
             pass
         except OSError:
-            self._stuck[name.number] = name
+            self.stuck[name.number] = name
             return False
-        self._stuck.pop(name.number, None)
+        self.stuck.pop(name.number, None)
         return True
 
     def remove_stuck(self) -> None:
         """Try again what could not be removed."""
-        for name in list(self._stuck.values()):
+        for name in list(self.stuck.values()):
             if not self.remove(name):
                 break
 
@@ -371,11 +385,8 @@ class Files:
         with self._lock:
             if key in self._shards or key == self._current:
                 return
-            try:
+            with contextlib.suppress(OSError):  # not empty, mostly; one that stays is only untidy
                 os.rmdir(key, dir_fd=self._fd)
-            except OSError as exc:
-                if exc.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
-                    raise
 
     # -- looking through all of them ------------------------------------------------------------------------------
 
@@ -411,6 +422,21 @@ class Files:
     def shard_of(number: int) -> str:
         """The directory of the file of an entry."""
         return Name(number, 0, 0, 0).shard
+
+
+def sync_directory(path: Path) -> None:
+    """Put the names in a directory on stable storage.
+
+    Raises
+    ------
+    OSError
+        That failed.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def digest_of(instance: Instance) -> bytes:

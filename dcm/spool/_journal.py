@@ -251,12 +251,20 @@ class Journal:
         except UnicodeDecodeError as exc:  # in a message of SQLite, or in a text that was written as UTF-8
             raise DamagedError(str(exc)) from exc
 
+    def _no_room(self) -> bool:
+        """Whether the disk is full: SQLite calls that an I/O error where it happens to a file beside the database."""
+        try:
+            found = os.statvfs(self.path.parent)
+        except OSError:
+            return False
+        return found.f_bavail * found.f_frsize < 1 << 20
+
     def _translated(self, exc: sqlite3.Error) -> Exception:
         text = str(exc)
         where = safe_text(self.path.parent)
         if isinstance(exc, sqlite3.ProgrammingError):
             return SpoolError(f"the spool {where} is closed")
-        if "full" in text:
+        if "full" in text or ("disk I/O error" in text and self._no_room()):
             return SpoolFullError(f"the spool {where} is full", hint="make room, and it goes on")
         if "locked" in text or "busy" in text:
             return SpoolError(f"the journal of the spool {where} is in use by another process", hint="try again")

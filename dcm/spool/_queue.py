@@ -20,8 +20,8 @@ from dcm.spool._records import (
     QUEUED,
     Tally,
     Ways,
+    clean,
     code_of,
-    count,
     delivery_of,
     fate_id,
     fate_of,
@@ -33,6 +33,7 @@ from dcm.spool._words import Delivery, DeliveryState, Settled, Settlement
 __all__ = ["Queues"]
 
 _SETTLED = frozenset({QUEUED, QUARANTINED, DELIVERED, FILTERED, LOST})
+_LONGEST_REASON = 500
 _TIDY_BATCH = 32
 _PRUNE_PAUSE = 600.0  # seconds between two looks at all that is past
 _NOBODY: frozenset[int] = frozenset()
@@ -195,7 +196,10 @@ class Queues:
         db.execute(
             "UPDATE delivery SET state = ?, attempts = attempts + 1, not_before = ?, reason = ?, status = ?"
             " WHERE id = ?",
-            (code, result.not_before if code == QUEUED else 0, result.reason, result.status, result.delivery_id),
+            (
+                *(code, result.not_before if code == QUEUED else 0),
+                *(clean(result.reason[:_LONGEST_REASON]), result.status, result.delivery_id),
+            ),
         )
         tally.move(way, before, code, size)
         change_live(db, entry, before, code)
@@ -225,7 +229,9 @@ class Queues:
             return False
         digests = {row[0]: self._files.digest(name_of(row), row[4]) if self._remember > 0 else None for row in done}
         with self._journal.write(durable=False) as db:
-            gone = [name_of(row) for row in done if move_to_past(db, row[0], digests[row[0]])]
+            tally = Tally()
+            gone = [name_of(row) for row in done if move_to_past(db, row[0], digests[row[0]], tally)]
+            tally.write(db)
             self._prune(db, 2 * len(done))
         # Only now: every delivery is at its end on stable storage, and the file is not needed to know it again.
         self._step("unlink")
@@ -243,7 +249,7 @@ class Queues:
             return
         cutoff = int(time.time() - self._remember)
         rows = db.execute("SELECT id, done FROM past WHERE id > ? ORDER BY id LIMIT ?", (self._pruned_to, n)).fetchall()
-        old = [(number,) for number, done in rows if done <= cutoff]
+        old = [(number,) for number, done in rows if done <= cutoff and number not in self._files.stuck]
         db.executemany("DELETE FROM past WHERE id = ?", old)
         if old:
             self._pruned_to = rows[-1][0]
@@ -259,7 +265,7 @@ def change_live(db: sqlite3.Connection, entry: int, before: int, after: int) -> 
         db.execute("UPDATE entry SET live = live + ? WHERE id = ?", (change, entry))
 
 
-def move_to_past(db: sqlite3.Connection, entry: int, digest: bytes | None) -> bool:
+def move_to_past(db: sqlite3.Connection, entry: int, digest: bytes | None, tally: Tally) -> bool:
     """Replace an entry by what is remembered of it; False where it is not through, or gone."""
     row = db.execute("SELECT live, uid_hash, uid, size, received_ns FROM entry WHERE id = ?", (entry,)).fetchone()
     if row is None or row[0]:
@@ -270,12 +276,13 @@ def move_to_past(db: sqlite3.Connection, entry: int, digest: bytes | None) -> bo
         "INSERT INTO past (id, uid_hash, uid, size, received_ns, done, digest, fate) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (entry, *row[1:], int(time.time()), digest if had else None, fate_id(db, fate_of(states))),
     )
-    remove_entry(db, entry, row[3])
+    remove_entry(db, entry, row[3], tally)
     return True
 
 
-def remove_entry(db: sqlite3.Connection, entry: int, size: int) -> None:
+def remove_entry(db: sqlite3.Connection, entry: int, size: int, tally: Tally) -> None:
     """Take an entry and its deliveries out of the journal; the counts of its deliveries stay."""
     db.execute("DELETE FROM delivery WHERE id BETWEEN ? AND ?", span(entry))
     db.execute("DELETE FROM entry WHERE id = ?", (entry,))
-    count(db, entries=-1, entry_bytes=-size)
+    tally.count("entries", -1)
+    tally.count("entry_bytes", -size)

@@ -25,8 +25,8 @@ __all__ = [
     "STATES",
     "Tally",
     "Ways",
+    "clean",
     "code_of",
-    "count",
     "delivery_of",
     "fate_of",
     "name_of",
@@ -54,6 +54,11 @@ DELIVERY_COLUMNS = f"d.id, d.way, d.state, d.attempts, d.not_before, d.reason, d
 FROM_DELIVERY = f"FROM delivery d CROSS JOIN entry e ON e.id = d.id >> {WAY_BITS}"
 
 
+def clean(text: str) -> str:
+    """A text as the journal can hold it: a path may have been decoded from bytes that are not UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def code_of(state: DeliveryState) -> int:
     """The number of a state in the journal; HELD has none, it is what a queued delivery is on an unknown way."""
     return _CODES[state]
@@ -61,7 +66,7 @@ def code_of(state: DeliveryState) -> int:
 
 def uid_hash(uid: str) -> int:
     """What UIDs are found by: an index of them would be ten times as large."""
-    digest = hashlib.blake2b(uid.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    digest = hashlib.blake2b(uid.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
@@ -75,6 +80,11 @@ class Tally:
 
     def __init__(self) -> None:
         self._moved: dict[tuple[int, int], list[int]] = defaultdict(lambda: [0, 0])
+        self._counters: dict[str, int] = defaultdict(int)
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add to a counter."""
+        self._counters[name] += n
 
     def add(self, way: int, state: int, n: int, size: int) -> None:
         """Count deliveries, or, with a negative number, take them out."""
@@ -104,15 +114,11 @@ class Tally:
             " ON CONFLICT (way, state) DO UPDATE SET n = n + excluded.n, bytes = bytes + excluded.bytes",
             [(way, state, n, size) for (way, state), (n, size) in self._moved.items() if n or size],
         )
-
-
-def count(db: sqlite3.Connection, **counters: int) -> None:
-    """Add to some counters."""
-    db.executemany(
-        "INSERT INTO counter (name, value) VALUES (?, ?)"
-        " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-        [(name, n) for name, n in counters.items() if n],
-    )
+        db.executemany(
+            "INSERT INTO counter (name, value) VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            [(name, n) for name, n in self._counters.items() if n],
+        )
 
 
 class Ways:
@@ -139,6 +145,7 @@ class Ways:
         """
         found = self._ids.get(key)
         if found is None:
+            key = clean(key)
             db.execute("INSERT INTO way (key, known) VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET known = 1", (key,))
             found = int(db.execute("SELECT id FROM way WHERE key = ?", (key,)).fetchone()[0])
             if found >> WAY_BITS:
@@ -160,7 +167,7 @@ class Ways:
     @staticmethod
     def row(db: sqlite3.Connection, key: str) -> tuple[int, bool] | None:
         """The number of a way and whether it is known; None where there never was such a way."""
-        found = db.execute("SELECT id, known FROM way WHERE key = ?", (key,)).fetchone()
+        found = db.execute("SELECT id, known FROM way WHERE key = ?", (clean(key),)).fetchone()
         return None if found is None else (int(found[0]), bool(found[1]))
 
     @staticmethod
@@ -171,7 +178,7 @@ class Ways:
     @staticmethod
     def matching(db: sqlite3.Connection, texts: Iterable[str]) -> list[int]:
         """The ways with one of some keys, or to one of some destinations: a key begins with that, then comes " | "."""
-        wanted = tuple(texts)
+        wanted = tuple(map(clean, texts))
         return [
             way
             for way, key in db.execute("SELECT id, key FROM way").fetchall()

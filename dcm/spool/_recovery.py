@@ -26,6 +26,7 @@ class Findings:
 
     readmitted: int = 0
     removed: int = 0
+    unreadable: int = 0
     lost: list[str] = field(default_factory=list)
     n_lost: int = 0
 
@@ -94,13 +95,15 @@ def _lose(journal: Journal, ways: Ways, gone: list[tuple[Name, str, bool]], find
                 keys = ", ".join(safe_text(ways.key(db, way)) or "no route" for _, way, _ in live)
                 _log.error("the file of %s is gone from the spool, it is LOST for: %s", safe_text(uid), keys)
             if replaced:
-                remove_entry(db, name.number, name.size)
+                remove_entry(db, name.number, name.size, tally)
             else:
-                move_to_past(db, name.number, None)
+                move_to_past(db, name.number, None, tally)
         tally.write(db)
 
 
-def adopt_files(journal: Journal, files: Files, before: int, adopt: Callable[[Name], bool], findings: Findings) -> None:
+def adopt_files(
+    journal: Journal, files: Files, before: int, adopt: Callable[[Name], bool | None], findings: Findings
+) -> None:
     """Find files that no entry has: those that are through are removed, the others brought in.
 
     Parameters
@@ -108,7 +111,8 @@ def adopt_files(journal: Journal, files: Files, before: int, adopt: Callable[[Na
     before : int
         Only files with smaller numbers: others are being written now.
     adopt : callable
-        Gets a file an entry; says whether it was needed, or else has removed it.
+        Gets a file an entry; says True, or False where it was not needed and is removed, or None where it cannot be
+        read.
     """
     findings.removed += files.remove_leftovers()
     for shard in files.shards():
@@ -118,14 +122,17 @@ def adopt_files(journal: Journal, files: Files, before: int, adopt: Callable[[Na
             with journal.read() as db:
                 entries = {n for (n,) in db.execute("SELECT id FROM entry WHERE id BETWEEN ? AND ?", (first, last))}
                 past = {n for (n,) in db.execute("SELECT id FROM past WHERE id BETWEEN ? AND ?", (first, last))}
-            for name in names:
-                if name.number in entries:
-                    continue
+            strays = [name for name in names if name.number not in entries]
+            if strays:
+                # Their names may not be on stable storage yet, and what has an entry must be.
+                files.sync_shard(shard)
+            for name in strays:
                 if name.number in past:
                     files.remove(name)
                     findings.removed += 1
-                elif adopt(name):
-                    findings.readmitted += 1
-                else:
-                    findings.removed += 1
+                    continue
+                adopted = adopt(name)
+                findings.readmitted += adopted is True
+                findings.removed += adopted is False
+                findings.unreadable += adopted is None
         files.drop_shard(shard)

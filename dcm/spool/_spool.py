@@ -15,12 +15,12 @@ from dcm.errors import DcmError, InvalidDicomError, SpoolBusyError, SpoolError
 from dcm.instance import Instance
 from dcm.spool import _mending, _recovery
 from dcm.spool._admission import Arriving, Candidate, candidate_of, compare, find_known, record, rerouted
-from dcm.spool._files import Files, Name
+from dcm.spool._files import Files, Name, sync_directory
 from dcm.spool._group import GroupCommit
 from dcm.spool._journal import DamagedError, Journal, failure, set_aside
 from dcm.spool._mending import Choice
 from dcm.spool._queue import Queues
-from dcm.spool._records import Tally, Ways
+from dcm.spool._records import Tally, Ways, clean
 from dcm.spool._words import (
     NO_WAY,
     Admitted,
@@ -121,6 +121,10 @@ class Spool:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._lock()
             self._open(self._exclusive)
+            if self._exclusive:
+                # What is acknowledged must not hang on a directory that a power cut takes away.
+                sync_directory(self.path)
+                sync_directory(self.path.parent)
         except OSError as exc:
             self.close()
             raise failure(exc, self.path) from exc
@@ -232,15 +236,18 @@ class Spool:
             self._queues.tidy()
         except OSError as exc:
             raise failure(exc, self.path, "read") from exc
-        return Recovered(findings.readmitted, findings.removed, tuple(findings.lost), findings.n_lost, self._rebuilt)
+        return Recovered(
+            *(findings.readmitted, findings.removed, tuple(findings.lost), findings.n_lost),
+            *(self._rebuilt, findings.unreadable),
+        )
 
-    def _adopt(self, name: Name, route: Callable[[Instance], Sequence[str]]) -> bool:
+    def _adopt(self, name: Name, route: Callable[[Instance], Sequence[str]]) -> bool | None:
         """Bring in a file that no entry has; False where it was not needed, and is removed."""
         try:
             instance = self._files.reopen(name)
         except InvalidDicomError as exc:
-            _log.error("%s, it is left as it is", safe_text(exc))
-            return True
+            _log.error("%s: it is in no entry, and left as it is", safe_text(exc))
+            return None
         origin = Origin(calling_ae=instance.source_ae)
         with self._arriving.only(instance.sop_instance_uid):
             candidate = candidate_of(instance, origin, *self._routed(instance, route), self._on_conflict)
@@ -286,7 +293,7 @@ class Spool:
             It cannot be written; nothing is left of it.
         """
         journal = self._opened
-        self._files.check_room(instance.size)
+        self._files.check_room(0 if instance.temp is not None else instance.size)
         candidate = candidate_of(instance, origin, *self._routed(instance, route), self._on_conflict)
         with self._arriving.only(instance.sop_instance_uid):
             try:
@@ -305,15 +312,17 @@ class Spool:
     def _bring(self, candidate: Candidate, instance: Instance) -> None:
         """Compare, write and record it; again where what it was compared with goes away meanwhile."""
         received_ns = time.time_ns()
+        needs_file = False
         while candidate.result is None:
             if candidate.ways:
                 with self._opened.read() as db:
                     entries, past = find_known(db, candidate.hash, candidate.uid)
                 candidate.known = compare(instance, self._files, entries, past)
-                if candidate.file is None and (not candidate.known.same or candidate.known.past):
+                if candidate.file is None and (needs_file or not candidate.known.same):
                     candidate.placed = self._files.write(instance, received_ns)
                     candidate.file = candidate.placed.name
             self._group.submit(candidate)
+            needs_file = True
 
     def _commit(self, batch: list[Candidate]) -> None:
         """Put the names of files on stable storage, then their entries; by one thread for all that wait."""
@@ -322,8 +331,11 @@ class Spool:
             self._step("dirsync")
             self._files.sync(placed)
         self._step("journal")
+        # What has a file gets an entry again, after a power cut that the journal did not survive; a way that was added
+        # to an entry would be lost.
+        added = any(candidate.known.same for candidate in batch)
         try:
-            with self._opened.write(durable=False) as db:
+            with self._opened.write(durable=added) as db:
                 tally = Tally()
                 for candidate in batch:
                     record(db, candidate, self._ways, tally)
@@ -441,7 +453,7 @@ class Spool:
 
     def hold(self, known_ways: Iterable[str]) -> None:
         """Say which ways there are: what is queued on any other is held, until there is such a way again."""
-        known = set(known_ways)
+        known = set(map(clean, known_ways))
         with self._opened.write(durable=False) as db:
             for number, key in db.execute("SELECT id, key FROM way").fetchall():
                 db.execute("UPDATE way SET known = ? WHERE id = ?", (int(key in known or key == NO_WAY), number))

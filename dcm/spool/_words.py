@@ -297,6 +297,8 @@ class Recovered:
         How many these are in all.
     rebuilt : str
         Where the damaged journal is now, '' where there was none.
+    unreadable : int
+        Files in no entry that are not what was written: they are left as they are, and logged by name.
     """
 
     readmitted: int = 0
@@ -304,3 +306,4 @@ class Recovered:
     lost: tuple[str, ...] = ()
     n_lost: int = 0
     rebuilt: str = ""
+    unreadable: int = 0
