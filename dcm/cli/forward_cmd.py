@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dcm.cli._options import edit_json_option, edit_option, examples, local_option
+from dcm.cli._options import (
+    dir_format_option,
+    edit_json_option,
+    edit_option,
+    examples,
+    local_option,
+    out_file_ext_option,
+)
 from dcm.cli._run import INTERRUPTED, CliState
 from dcm.cli._sizes import to_size
+from dcm.cli._spool_dir import default_spool, spool_option
 from dcm.errors import PartialError
 
 if TYPE_CHECKING:
@@ -19,7 +27,7 @@ if TYPE_CHECKING:
     from dcm.spool import Forwarder
 
 
-__all__ = ["command", "default_spool", "say"]
+__all__ = ["command"]
 
 
 @click.command(
@@ -41,13 +49,7 @@ __all__ = ["command", "default_spool", "say"]
     help="When a sender is told that we have an instance: when it is on disk in the spool; when all destinations have "
     "it; or at once, so that what is not on the disk yet is lost if this process dies.",
 )
-@click.option(
-    "--spool",
-    "spool_path",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Where what was received is kept until it is delivered. Default: dcm/spool where the platform keeps state.",
-)
+@spool_option
 @click.option(
     "--min-free",
     callback=to_size,
@@ -86,8 +88,8 @@ __all__ = ["command", "default_spool", "say"]
 )
 @edit_option
 @edit_json_option
-@click.option("--dir-format", metavar="TEMPLATE", help="Paths of the files, '{PatientID}/{SOPInstanceUID}' say.")
-@click.option("--out-file-ext", metavar="EXT", help="Extension of those files; an empty one for none. Default: dcm.")
+@dir_format_option
+@out_file_ext_option
 @local_option
 @click.option(
     "--allow-ae", "allow_ae", multiple=True, metavar="TITLE", help="Only callers with this AE title; may be repeated."
@@ -177,23 +179,16 @@ def command(
 
         def ready(port: int) -> None:
             if not state.quiet:
-                say(start_lines(conf.local_node(), port, spool, router.ways, Ack(ack), forwarder.before))
+                _say(start_lines(conf.local_node(), port, spool, router.ways, Ack(ack), forwarder.before))
 
         forwarder.ready = ready
         return _run(forwarder, show=not (no_progress or state.quiet), brief=no_report or state.quiet)
 
 
-def say(lines: Iterable[str]) -> None:
+def _say(lines: Iterable[str]) -> None:
     """Print lines to stderr."""
     for line in lines:
         click.echo(line, err=True)
-
-
-def default_spool() -> Path:
-    """Where the spool is unless somebody says otherwise."""
-    import platformdirs
-
-    return Path(platformdirs.user_state_dir("dcm", appauthor=False)) / "spool"
 
 
 def _run(forwarder: Forwarder, *, show: bool, brief: bool) -> int:
@@ -206,7 +201,7 @@ def _run(forwarder: Forwarder, *, show: bool, brief: bool) -> int:
         forwarder.progress = lambda snapshot: draw(live_text(snapshot))
         _, number = run_service(forwarder.run(), forwarder.stop)
     tally, before, now = forwarder.tally, forwarder.before, forwarder.now
-    say(problem_lines(tally, now) if brief else summary_lines(tally, before, now))
+    _say(problem_lines(tally, now) if brief else summary_lines(tally, before, now))
     if number:
         return INTERRUPTED if number == signal.SIGINT else 0
     return PartialError.exit_code if any(counts.waiting for counts in now.ways.values()) else 0

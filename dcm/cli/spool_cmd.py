@@ -1,0 +1,288 @@
+"""``dcm spool``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dcm.cli._options import examples
+from dcm.cli._run import CliState
+from dcm.cli._spool_dir import default_spool, spool_option
+from dcm.errors import DcmError, UsageError
+from dcm.text import plural, safe_text
+
+if TYPE_CHECKING:
+    from dcm.spool import Delivery, DeliveryState, Spool
+
+__all__ = ["command"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_LIVE = ("queued", "quarantined", "held")
+_STATES = (*_LIVE, "delivered", "filtered", "dropped", "lost")
+
+
+def _chosen(*states: str) -> Callable[[_F], _F]:
+    """The options that say which deliveries are meant."""
+
+    def decorate(function: _F) -> _F:
+        for option in (
+            click.argument("uids", nargs=-1, metavar="[UID]..."),
+            click.option(
+                "--state",
+                "states",
+                multiple=True,
+                type=click.Choice(states, case_sensitive=False),
+                help="Only deliveries in this state; may be repeated. "
+                + ("Default: all that are not at an end." if "lost" in states else "Default: quarantined."),
+            ),
+            click.option(
+                "--dest",
+                "dests",
+                multiple=True,
+                metavar="DEST",
+                help="Only deliveries to this destination, as the table or the configuration file calls it; may be "
+                "repeated. none is what could not be routed.",
+            ),
+            spool_option,
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+@click.group(
+    "spool",
+    epilog=examples(
+        "dcm spool ls",
+        "dcm spool ls --state quarantined --out-format json",
+        "dcm spool retry --dest research_pacs",
+        "dcm spool drop 1.2.826.0.1.3680043.8.498.1",
+    ),
+)
+def command() -> None:
+    """Look into the spool of a forwarder, and mend it.
+
+    The forwarder may run or not. Nothing that is shown names a patient.
+    """
+
+
+@command.command(
+    "ls",
+    epilog=examples(
+        "dcm spool ls", "dcm spool ls --state quarantined", "dcm spool ls --out-format ndjson | jq .reason"
+    ),
+)
+@_chosen(*_STATES)
+@click.option(
+    "--out-format",
+    type=click.Choice(("table", "json", "ndjson"), case_sensitive=False),
+    default="table",
+    show_default=True,
+    help="A table of destinations, or of deliveries where UIDs or states are given; an object with both; or an object "
+    "for each delivery, on a line.",
+)
+@click.pass_obj
+def ls(
+    state: CliState,
+    uids: tuple[str, ...],
+    states: tuple[str, ...],
+    dests: tuple[str, ...],
+    spool_path: Path | None,
+    out_format: str,
+) -> None:
+    """Show what waits, for whom, and why.
+
+    What is queued is tried again by itself; what is in quarantine waits for dcm spool retry, or drop; what is held has
+    no route that goes there any more.
+    """
+    from dcm.cli._spool_text import delivery_lines, destination_lines, gathered
+
+    with _spool(spool_path) as spool:
+        ways = _ways(state, spool, dests)
+        found = _deliveries(spool, uids, ways, states or _LIVE)
+        now = time.time()
+        if out_format == "ndjson":
+            for delivery in found:
+                _print_json(_json_of(delivery))
+        elif out_format == "json":
+            listed = list(found)
+            _print_json(_document(spool, listed, ways, now), indent=2)
+        elif uids or states:
+            _echo(delivery_lines(found, now))
+        else:
+            _echo(destination_lines(gathered(found, ways or _all_ways(spool), now), spool.counts(), now))
+
+
+@command.command(
+    "retry",
+    epilog=examples("dcm spool retry", "dcm spool retry --dest research_pacs", "dcm spool retry --state queued"),
+)
+@_chosen(*_LIVE)
+@click.pass_obj
+def retry(
+    state: CliState, uids: tuple[str, ...], states: tuple[str, ...], dests: tuple[str, ...], spool_path: Path | None
+) -> int:
+    """Try again what is in quarantine, now.
+
+    A forwarder that runs is told, and begins at once; otherwise it is tried when one is started.
+    """
+    from dcm.spool._control import ring
+
+    with _spool(spool_path) as spool:
+        ways = _ways(state, spool, dests)
+        n = spool.retry(uids=uids, ways=ways, states=_states(states or ("quarantined",)))
+        told = ring(spool.path)
+    if not n:
+        click.echo("Nothing there to be tried again.", err=True)
+        return 1
+    when = "the forwarder was told" if told else "they are tried when a forwarder is started"
+    click.echo(f"{_counted(n)} queued again; {when}.", err=True)
+    return 0
+
+
+@command.command(
+    "drop",
+    epilog=examples("dcm spool drop 1.2.826.0.1.3680043.8.498.1", "dcm spool drop -y --dest old_pacs --state held"),
+)
+@_chosen(*_LIVE)
+@click.option("-y", "--assume-yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def drop(
+    state: CliState,
+    uids: tuple[str, ...],
+    states: tuple[str, ...],
+    dests: tuple[str, ...],
+    spool_path: Path | None,
+    assume_yes: bool,
+) -> int:
+    """Give up what is in quarantine: it will not be delivered.
+
+    What no other destination waits for is removed from the disk, and cannot be brought back.
+    """
+    chosen = states or ("quarantined",)
+    with _spool(spool_path) as spool:
+        ways = _ways(state, spool, dests)
+        n, n_instances = _extent(_deliveries(spool, uids, ways, chosen))
+        if not n:
+            click.echo("Nothing there to be given up.", err=True)
+            return 1
+        if not assume_yes:
+            if not sys.stdin.isatty():
+                raise UsageError("this gives up data for good, and there is nobody to ask", hint="say -y")
+            question = f"Give up {_counted(n)} of {plural(n_instances, 'instance')}, {' and '.join(chosen)}, for good?"
+            if not click.confirm(question, err=True):
+                return 1
+        n = spool.drop(uids=uids, ways=ways, states=_states(chosen))
+    click.echo(f"{_counted(n)} given up.", err=True)
+    return 0
+
+
+def _spool(path: Path | None) -> Spool:
+    from dcm.spool import Spool
+
+    return Spool(path or default_spool(), exclusive=False)
+
+
+def _states(words: Iterable[str]) -> tuple[DeliveryState, ...]:
+    from dcm.spool import DeliveryState
+
+    return tuple(DeliveryState(word) for word in words)
+
+
+def _deliveries(
+    spool: Spool, uids: tuple[str, ...], ways: tuple[str, ...] | None, states: Iterable[str]
+) -> Iterator[Delivery]:
+    return spool.ls(uids=uids, ways=ways, states=_states(states))
+
+
+def _all_ways(spool: Spool) -> tuple[str, ...]:
+    return spool.ways()
+
+
+def _ways(state: CliState, spool: Spool, dests: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The ways that destinations on the command line stand for; None where all are meant."""
+    from dcm.cli._spool_text import NOWHERE
+    from dcm.spool import NO_WAY
+
+    if not dests:
+        return None
+    known = spool.ways()
+    chosen: list[str] = []
+    for text in dests:
+        if text == NOWHERE:
+            chosen.append(NO_WAY)
+            continue
+        keys = [key for key in known if key == text or key.startswith(f"{text} | ")] or _configured(state, text, known)
+        if not keys:
+            there = f"there is something for {safe_text(', '.join(known))}" if known else "nothing was ever in it"
+            raise UsageError(f"nothing in the spool is for '{safe_text(text)}'", hint=there)
+        chosen += keys
+    return tuple(dict.fromkeys(chosen))
+
+
+def _configured(state: CliState, text: str, known: tuple[str, ...]) -> list[str]:
+    """The ways to what the configuration file calls so, whatever happens on the way there."""
+    from dcm.route import Router
+
+    try:
+        ways = Router(state.config().dests(text)).ways
+    except DcmError:
+        return []
+    keys = [way.key.partition(" | ")[0] for way in ways]
+    return [key for key in known if key in keys or key.partition(" | ")[0] in keys]
+
+
+def _extent(deliveries: Iterator[Delivery]) -> tuple[int, int]:
+    """How many deliveries, and of how many instances."""
+    n = 0
+    entries = set()
+    for delivery in deliveries:
+        n += 1
+        entries.add(delivery.entry_id)
+    return n, len(entries)
+
+
+def _counted(n: int) -> str:
+    return plural(n, "delivery")
+
+
+def _document(spool: Spool, deliveries: list[Delivery], ways: tuple[str, ...] | None, now: float) -> dict[str, Any]:
+    from dcm.cli._spool_text import destination_json, gathered
+
+    counts = spool.counts()
+    return {
+        "spool": str(spool.path),
+        "received": counts.received,
+        "repeated": counts.repeated,
+        "conflicts": counts.conflicts,
+        "instances": counts.entries,
+        "bytes": counts.entry_bytes,
+        "destinations": [destination_json(one) for one in gathered(deliveries, ways or _all_ways(spool), now)],
+        "deliveries": [_json_of(delivery) for delivery in deliveries],
+    }
+
+
+def _json_of(delivery: Delivery) -> dict[str, Any]:
+    from dcm.cli._spool_text import as_json
+
+    return as_json(delivery)
+
+
+def _print_json(value: dict[str, Any], indent: int = 0) -> None:
+    import msgspec.json
+
+    from dcm.cli._render import harmless_json
+
+    text = msgspec.json.encode(value)
+    click.echo(harmless_json((msgspec.json.format(text, indent=indent) if indent else text).decode()))
+
+
+def _echo(lines: Iterator[str]) -> None:
+    for line in lines:
+        click.echo(line)
