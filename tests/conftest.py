@@ -27,7 +27,7 @@ blocking_calls = BlockingCalls()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the hundreds of processes that are started bytecode, where Python is told to write none beside the source."""
+    """Give the processes that are started bytecode, where Python is told to write none beside the source."""
     if sys.dont_write_bytecode and hasattr(config, "cache"):
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ.setdefault("PYTHONPYCACHEPREFIX", str(config.cache.mkdir("bytecode")))

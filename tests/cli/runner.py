@@ -8,8 +8,13 @@ import pty
 import select
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from tests.cli import forked
 
 DCM = (sys.executable, "-m", "dcm")
 
@@ -21,17 +26,48 @@ def run_dcm(
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``dcm`` to its end, off a terminal; bytes on stdin come through a pipe, else it is ``/dev/null``."""
-    done = subprocess.run(
-        [*DCM, *map(str, args)],
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        input=stdin,
-        capture_output=True,
-        env={**os.environ, **(env or {})},
-        cwd=cwd,
-        timeout=25,
-        check=False,
-    )
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    full_env, directory = {**os.environ, **(env or {})}, str(cwd or Path.cwd())
+    if not forked.can_fork(full_env):
+        done = subprocess.run(
+            [*DCM, *map(str, args)],
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            input=stdin,
+            capture_output=True,
+            env=full_env,
+            cwd=directory,
+            timeout=25,
+            check=False,
+        )
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    with contextlib.ExitStack() as stack:
+        out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(2))
+        if stdin is None:
+            given = stack.enter_context(open(os.devnull, "rb")).fileno()
+        else:
+            given = stack.enter_context(_pipe(stdin))
+        command = [str(arg) for arg in args]
+        code = forked.run(command, (given, out.fileno(), err.fileno()), full_env, directory, 25)
+        for file in (out, err):
+            file.seek(0)
+        return subprocess.CompletedProcess([*DCM, *command], code, out.read().decode(), err.read().decode())
+
+
+@contextlib.contextmanager
+def _pipe(content: bytes) -> Iterator[int]:
+    """The end of a pipe that gives some bytes."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with contextlib.suppress(BrokenPipeError), open(writing, "wb") as pipe:
+            pipe.write(content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        writer.join()
 
 
 def run_on_terminal(
