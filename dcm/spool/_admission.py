@@ -183,9 +183,8 @@ def rerouted(db: sqlite3.Connection, delivery: Delivery, keys: Sequence[str], tr
     if trouble:
         tally.move(ways.known_id(db, NO_WAY), row[0], QUARANTINED, delivery.size)
     else:
-        there = {
-            way for (way,) in db.execute("SELECT way FROM delivery WHERE id BETWEEN ? AND ?", span(delivery.entry_id))
-        }
+        rows = db.execute("SELECT way, state FROM delivery WHERE id BETWEEN ? AND ?", span(delivery.entry_id))
+        there = {way for way, state in rows if state in HAD}
         missing = [way for way in (ways.known_id(db, key) for key in keys) if way not in there]
         db.execute("UPDATE entry SET live = live + ? WHERE id = ?", (len(missing), delivery.entry_id))
         for way in missing:

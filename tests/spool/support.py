@@ -1,0 +1,93 @@
+"""What the tests of the spool's storage share."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from dcm.instance import Instance
+from dcm.spool import Delivery, DeliveryState, Origin, Settled, Spool
+from tests.store.instances import make
+
+HERE = Origin("SCANNER", "DCM", "192.0.2.7")
+DELIVERED = DeliveryState.DELIVERED
+QUEUED = DeliveryState.QUEUED
+QUARANTINED = DeliveryState.QUARANTINED
+HELD = DeliveryState.HELD
+FILTERED = DeliveryState.FILTERED
+DROPPED = DeliveryState.DROPPED
+LOST = DeliveryState.LOST
+
+
+class Route:
+    """A route that sends everything the same ways, which may be changed; counts how often it was asked."""
+
+    def __init__(self, *ways: str) -> None:
+        self.ways: Sequence[str] = ways
+        self.asked = 0
+
+    def __call__(self, instance: Instance) -> Sequence[str]:
+        self.asked += 1
+        return self.ways
+
+
+def admit(spool: Spool, uid: str, *ways: str, pixels: bytes = b"pixels") -> int:
+    """Bring an instance in; gives its entry."""
+    return spool.admit(make(uid, pixels=pixels), HERE, Route(*ways)).entry_id
+
+
+def files(path: Path) -> list[Path]:
+    """The files that a spool holds."""
+    return sorted(path.glob("data/*/*"))
+
+
+def take(spool: Spool, way: str, limit: int = 100, now: float = 1e12) -> list[Delivery]:
+    return spool.take(way, limit, now)
+
+
+def settle(spool: Spool, deliveries: Sequence[Delivery], state: DeliveryState = DELIVERED, reason: str = "") -> None:
+    spool.settle([Settled(delivery.id, state, reason) for delivery in deliveries])
+
+
+def uids(deliveries: Sequence[Delivery]) -> list[str]:
+    return [delivery.sop_instance_uid for delivery in deliveries]
+
+
+def recount(path: Path) -> None:
+    """Fail where the counts of a journal are not those of its rows, or a file and its entry do not match."""
+    db = sqlite3.connect(path / "journal.sqlite")
+    try:
+        tally = {
+            (way, state): (n, size)
+            for way, state, n, size in db.execute("SELECT way, state, n, bytes FROM tally WHERE state IN (0, 1)")
+            if n or size
+        }
+        rows = {
+            (way, state): (n, size)
+            for way, state, n, size in db.execute(
+                "SELECT d.way, d.state, count(*), sum(e.size) FROM delivery d JOIN entry e ON e.id = d.id >> 20"
+                " WHERE d.state IN (0, 1) GROUP BY d.way, d.state"
+            )
+        }
+        assert tally == rows
+        for entry, live in db.execute("SELECT id, live FROM entry"):
+            (n,) = db.execute(
+                "SELECT count(*) FROM delivery WHERE id >> 20 = ? AND state IN (0, 1)", (entry,)
+            ).fetchone()
+            assert n == live
+            assert live > 0, "an entry that is through stays"
+        names = {
+            f"{number}-{received}-{offset}-{size}.dcm"
+            for number, received, offset, size in db.execute("SELECT id, received_ns, offset, size FROM entry")
+        }
+        counters = dict(db.execute("SELECT name, value FROM counter"))
+        total = db.execute("SELECT count(*), coalesce(sum(size), 0) FROM entry").fetchone()
+        assert (counters.get("entries", 0), counters.get("entry_bytes", 0)) == total
+        made = {way: n for way, n in db.execute("SELECT way, n FROM tally WHERE state = -1")}
+        summed = {way: n for way, n in db.execute("SELECT way, sum(n) FROM tally WHERE state >= 0 GROUP BY way")}
+        assert {way: n for way, n in made.items() if n} == {way: n for way, n in summed.items() if n}
+    finally:
+        db.close()
+    assert {os.path.basename(file) for file in files(path)} == names  # noqa: PTH119
