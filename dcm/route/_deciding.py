@@ -122,8 +122,9 @@ class Deciding:
         new = self._route_tags(level) - self._route_tags(QueryLevel(level - 1))
         listed = self._found.level >= level
         if new or not listed:
-            answer = await self._ask(level, new, self._part(self._open.values()))
-            self._scope = answer if not listed else self._found
+            self._scope = await self._ask(level, new, self._part(self._open.values()))
+        if listed:
+            self._scope = self._found
         await self._bridge.run(self._look_below, level)
 
     def _look_below(self, level: QueryLevel) -> None:

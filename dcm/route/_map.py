@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dcm._raw import record_of
 from dcm.attrs import Attributes
-from dcm.errors import DataError, RouteError, UndecidedError, UsageError
+from dcm.errors import DcmError, RouteError, UndecidedError, UsageError
 from dcm.filt import parse_selector
 from dcm.keywords import keyword_of
 from dcm.lazyset import LazySet
@@ -144,7 +144,7 @@ class SelectorDestMap:
         RouteError
             No rule matches, whatever these are.
         """
-        return self._decide(record, lambda selector: selector.decide(record))
+        return self._decide(record, lambda selector: _part(selector, record))
 
     def _decide(self, record: Attributes, ask: Callable[[Selector], bool | None]) -> tuple[DataSink, ...]:
         excluded = [ask(selector) for selector in self.exclude]
@@ -211,10 +211,16 @@ def _whole(selector: Selector, record: Attributes) -> bool:
     """Whether a selector selects what is known as a whole."""
     try:
         return selector(record)
-    except RouteError:
-        raise
-    except DataError as error:
+    except DcmError as error:
         raise RouteError(error.message) from error
+
+
+def _part(selector: Selector, record: Attributes) -> bool | None:
+    """Whether a selector selects all that a record stands for; None where the record does not tell."""
+    try:
+        return selector.decide(record)
+    except DcmError:  # it fails for the data, too, which says for which of it
+        return None
 
 
 def _values(selector: Selector, record: Attributes) -> dict[str, str]:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from dcm.errors import RouteError
 from dcm.route._dynamic import DynamicRoute
+from dcm.route._map import distinct
 from dcm.route._static import StaticRoute
 from dcm.route._way import UnroutedError, Way, same_sink
 
 if TYPE_CHECKING:
-    from dcm.store.base import DataSink
+    from dcm.store.base import DataSink, TransferMethod
 
 __all__ = ["Decision", "Route", "as_static", "merged", "way_of"]
 
@@ -55,7 +56,7 @@ def merged(routes: Sequence[Route], decisions: Sequence[Decision]) -> tuple[tupl
             taken.extend(dests or ())
             result.append(())
             continue
-        fresh = [] if unknown else [sink for sink in decision if not any(same_sink(sink, other) for other in taken)]
+        fresh = () if unknown else distinct(sink for sink in decision if not any(same_sink(sink, t) for t in taken))
         taken.extend(fresh)
         result.append(tuple([way_of(route, sink) for sink in fresh]))
     if errors:
@@ -64,13 +65,13 @@ def merged(routes: Sequence[Route], decisions: Sequence[Decision]) -> tuple[tupl
 
 
 def as_static(ways: Sequence[Way]) -> tuple[StaticRoute, ...]:
-    """The same as static routes: destinations with the same filter and methods of the same route together."""
-    groups: dict[tuple[str, int, tuple[object, ...]], list[Way]] = {}
+    """The ways by one route as static routes: destinations with the same methods together."""
+    groups: dict[tuple[TransferMethod, ...], list[Way]] = {}
     for way in ways:
-        groups.setdefault((way.route, id(way.filt), way.methods), []).append(way)
+        groups.setdefault(way.methods, []).append(way)
     return tuple(
         [
-            StaticRoute(tuple([way.sink for way in group]), group[0].filt, group[0].methods, group[0].route)
-            for group in groups.values()
+            StaticRoute(tuple([way.sink for way in group]), group[0].filt, methods, group[0].route)
+            for methods, group in groups.items()
         ]
     )

@@ -185,7 +185,7 @@ class PreRouting:
             ways = merged(self._routes, decisions)
         except UnroutedError as error:
             ways = error.by_route
-        return as_static([way for by_route in ways for way in by_route])
+        return tuple([static for by_route in ways for static in as_static(by_route)])
 
     def _tell(self, nowhere: QueryResult) -> None:
         for (_, node), decision in self._nodes.items():
