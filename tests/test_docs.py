@@ -9,13 +9,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from dcm.cli._root import COMMANDS, root
 from dcm.conf import DcmConfig
-from dcm.conf._schema import LocalDirSettings
+from dcm.conf._routes import DynamicRouteSettings, FilterSettings, RepoSettings, StaticRouteSettings
+from dcm.conf._schema import AccessSettings, LocalDirSettings
+from dcm.conf._selectors import SelectorSettings
 from dcm.node import DcmNode, RemoteNode, Timeouts, TlsConfig
 from dcm.template import DEFAULT_TEMPLATE, PathTemplate
 from tests import data
@@ -56,7 +59,9 @@ def test_every_command_and_its_options_are_documented() -> None:
     page = text_of("commands")
     for name, command in all_commands().items():
         title = f"dcm {name}".strip()
-        section = re.search(rf"^{title}\n[=-]+\n\n\.\. help: {title}\n(.*?)(?=^=====|\Z)", page, re.MULTILINE | re.DOTALL)
+        section = re.search(
+            rf"^{title}\n[=-]+\n\n\.\. help: {title}\n(.*?)(?=^=====|\Z)", page, re.MULTILINE | re.DOTALL
+        )
         assert section, f"no section on {title}"
         for option in options(command):
             assert option in section[1], f"{title} {option}"
@@ -163,18 +168,33 @@ def test_the_examples_of_configurations(page: Path, tmp_path: Path) -> None:
             path = tmp_path / "dcm_conf.toml"
             path.write_text(example.text)
             conf = DcmConfig(path)
+            conf.check()
             assert conf.local_node().ae_title == "LOCALAE"
             assert conf.remote_node("mypacs") == RemoteNode("mypacs.org", "MYPACS", 11112)
+
+
+SETTINGS: tuple[type[Any], ...] = (
+    *(DcmNode, AccessSettings, RemoteNode, Timeouts, TlsConfig, LocalDirSettings, RepoSettings, SelectorSettings),
+    *(FilterSettings, StaticRouteSettings, DynamicRouteSettings),
+)
+MORE = ("remote_repos", "selectors", "static_routes", "dynamic_routes")
 
 
 def test_every_setting_is_documented() -> None:
     page = text_of("configuration")
     documented = set(re.findall(r"^``([a-z_]+)``", page, re.MULTILINE))
     known: set[str] = set()
-    for kind in (DcmNode, RemoteNode, Timeouts, TlsConfig, LocalDirSettings):
+    for kind in SETTINGS:
         known |= {field.name for field in fields(kind)}
-    assert documented == known - {"timeouts", "tls"}
-    for section in ("local_nodes", "remote_nodes", "remote_nodes.NAME.timeouts", "remote_nodes.NAME.tls", "local_dirs"):
+    assert documented == (known | {"all_of", "any_of", "none_of"}) - {"timeouts", "tls"}
+    for section in (
+        "local_nodes",
+        "remote_nodes",
+        "remote_nodes.NAME.timeouts",
+        "remote_nodes.NAME.tls",
+        "local_dirs",
+        *MORE,
+    ):
         assert f"[{section}" in page
     defaults = RemoteNode("host")
     assert f"how many associations at a time; {defaults.max_assoc}" in page

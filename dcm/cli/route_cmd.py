@@ -78,7 +78,8 @@ def explain(
         elif "routes" in one:
             click.echo("\n".join(_lines(one)))
         if "routes" not in one:
-            click.echo(f"Error: {safe_text(path)}: {safe_text(one['error'])}", err=True)
+            about = "" if str(path) in one["error"] else f"{safe_text(path)}: "
+            click.echo(f"Error: {about}{safe_text(one['error'])}", err=True)
     if out_format == "json":
         import msgspec.json
 
@@ -113,12 +114,18 @@ def _told(router: Router, path: Path, together: _Together) -> dict[str, Any]:
             for one in explained:
                 together.add(one)
             routes = [{**one.to_json(), "ways": [_way(way, instance) for way in one.ways]} for one in explained]
-            uid = instance.sop_instance_uid
+            header = instance.header
     except (DcmError, OSError) as exc:
         reason = exc.message if isinstance(exc, DcmError) else str(exc.strerror or exc)
-        return {"file": str(path), "error": reason.removeprefix(f"{path}: ")}
+        return {"file": str(path), "error": reason}
     error = "; ".join(dict.fromkeys(one.error for one in explained if one.error))
-    return {"file": str(path), "sop_instance_uid": uid, "routes": routes, "error": error}
+    return {
+        "file": str(path),
+        "sop_instance_uid": header.sop_instance_uid,
+        "problem": header.problem if header.complete is False else "",
+        "routes": routes,
+        "error": error,
+    }
 
 
 def _way(way: Way, instance: Instance) -> dict[str, Any]:
@@ -161,7 +168,9 @@ class _Together:
 
 def _lines(told: dict[str, Any]) -> Iterator[str]:
     """What there is to say of a file, for people."""
-    yield f"{safe_text(told['file'])}"
+    yield safe_text(told["file"])
+    if told["problem"]:
+        yield f"  It is not complete: {safe_text(told['problem'])}"
     for route in told["routes"]:
         if route["level"] is None:
             yield f"  {safe_text(route['route'])}: a static route, which takes everything"

@@ -16,14 +16,14 @@ from dcm.text import safe_text
 if TYPE_CHECKING:
     from dcm.filt import Selector
 
-__all__ = ["Selectors", "plain"]
+__all__ = ["SelectorSettings", "Selectors", "plain"]
 
 _CONDITION: Final = re.compile(r"==|!=|<|>|~=|\sin[\s\[(]")
 _GROUPS: Final = ("all_of", "any_of", "none_of")
 
 
 @dataclasses.dataclass(frozen=True)
-class _Single:
+class SelectorSettings:
     """The settings of a selector that is written as a table."""
 
     attr: str | int
@@ -109,7 +109,7 @@ class Selectors(Mapping[str, "Selector"]):
             if isinstance(raw, str):
                 return parse_selector(raw)
             if isinstance(raw, dict) and not _is_group(raw):
-                single = convert(where, raw, _Single)
+                single = convert(where, raw, SelectorSettings)
                 return SingleSelector(
                     single.attr, single.op, plain(single.rvalue), single.invert, single.reject_missing
                 )
@@ -148,11 +148,11 @@ class Selectors(Mapping[str, "Selector"]):
         elif not isinstance(raw, dict):
             raise ConfigError(f"{where} must be a selector, not {kind_of(raw)}", hint="a name, a condition or a table")
         elif not _is_group(raw):
-            check_keys(where, raw, _Single, extra=_GROUPS)
+            check_keys(where, raw, SelectorSettings, extra=_GROUPS)
             for key in ("attr", "op"):
                 if key not in raw:
                     raise ConfigError(f"{where} has no {key}", hint="attr, op and rvalue, or all_of, any_of, none_of")
-            convert(where, raw, _Single)
+            convert(where, raw, SelectorSettings)
         else:
             for key, members in raw.items():
                 if key not in _GROUPS:

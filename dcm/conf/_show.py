@@ -129,7 +129,9 @@ def _filters(conf: DcmConfig, settings: tuple[FilterSettings, ...]) -> list[dict
     """The filters of a route in the file, and what is edited behind them."""
     tables = []
     for one in settings:
-        table: dict[str, Any] = {key: value for key, value in asdict(one).items() if value or key == "update_uids"}
+        table = {key: value for key, value in asdict(one).items() if value not in (None, (), {})}
+        if not (one.edit or one.delete):
+            del table["update_uids"]
         if "add_uid_entropy" in table:
             table["add_uid_entropy"] = _HIDDEN
         tables.append(table)
