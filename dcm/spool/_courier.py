@@ -249,7 +249,7 @@ class Courier:
         if wait != 0:
             return wait
         if self._dry and (self._due is None or self._due > self._clock()):
-            return None if self._due is None else max(self._due - self._clock(), _SECOND_LOOK)
+            return self._until_due()
         if len(self._flights) > self._window.n_instances // 2 or len(self._settler) > _MOST_UNSETTLED:
             return None
         if not self._breaker.closed:
@@ -266,7 +266,14 @@ class Courier:
         if len(loads) == limit:
             self._dry = False
         await self._send_all(deque(loads))
-        return 0 if loads else max(self._due - self._clock(), _SECOND_LOOK) if self._due is not None else None
+        return 0 if loads else self._until_due()
+
+    def _until_due(self) -> float | None:
+        """Seconds until something is due, None where nothing is."""
+        if self._due is None:
+            return None
+        seconds = self._due - self._clock()
+        return seconds if seconds > 0 else _SECOND_LOOK
 
     def _load(self, limit: int) -> tuple[list[_Load], float | None]:
         """Take deliveries and open their files, in a worker thread; and say when there will be more."""
