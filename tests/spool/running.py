@@ -1,4 +1,4 @@
-"""``dcm forward`` as a process of its own, senders that keep account of what was acknowledged, and what destinations hold."""
+"""``dcm forward`` as a process of its own, and senders that keep account of what was acknowledged."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_at_random_moments(load: Load, tmp_path: Path, n_kills: int) -> None:
             continue
         with ForwardProcess(tmp_path / "work", *dests) as forwarder:
             senders = load.begin(forwarder.port, 40, chance)
-            until(lambda: any(sender.answers for sender in senders), "nothing was acknowledged")
+            _until_first(senders)
             time.sleep(chance.uniform(0, 0.25))
             forwarder.crash()
             load.finish(senders)
@@ -125,6 +125,10 @@ def test_at_random_moments(load: Load, tmp_path: Path, n_kills: int) -> None:
     assert len(load.acknowledged) > 10 * n_kills or len(load.acknowledged) == len(load.samples)
     drain(tmp_path / "work", *dests)
     assert_nothing_lost(load, *dests)
+
+
+def _until_first(senders: list[Sender]) -> None:
+    until(lambda: any(sender.answers for sender in senders), "nothing was acknowledged")
 
 
 @pytest.mark.parametrize("n", [1, pytest.param(7, marks=pytest.mark.slow)])
