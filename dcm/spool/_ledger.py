@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Iterable
 
 from dcm.report import Outcome, TransferReport
@@ -23,22 +24,36 @@ class Ledger(TransferReport):
     def __init__(self) -> None:
         super().__init__()
         self._under_way: dict[str, Attempt | None] = {}
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     async def begin(self, uid: str) -> None:
-        """Say that an instance is about to be sent; waits while another one with its UID is on its way."""
-        while uid in self._under_way:
-            # A filter has given two of them one UID: what is said of it must be said of one of them.
-            free = self._waiting.setdefault(uid, asyncio.get_running_loop().create_future())
-            await asyncio.shield(free)
-        self._under_way[uid] = None
+        """Say that an instance is about to be sent; waits for its turn while another one with its UID is on its way."""
+        if uid not in self._under_way:
+            self._under_way[uid] = None
+            return
+        # A filter has given two of them one UID: what is said of it must be said of one of them.
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(uid, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.end(uid)
+            raise
 
     def end(self, uid: str) -> Attempt | None:
         """It is not on its way any more; gives what was said of it, None for nothing."""
-        free = self._waiting.pop(uid, None)
-        if free is not None:
-            free.set_result(None)
-        return self._under_way.pop(uid)
+        attempt = self._under_way.pop(uid)
+        waiting = self._waiting.get(uid, deque())
+        while waiting:
+            turn = waiting.popleft()
+            if not turn.done():
+                self._under_way[uid] = None
+                turn.set_result(None)
+                break
+        if not waiting:
+            self._waiting.pop(uid, None)
+        return attempt
 
     def record(
         self,
