@@ -53,38 +53,53 @@ def check_unchanged(path: str | os.PathLike[str], mark: FileMark) -> None:
 class opened:
     """Open a file for reading for as long as the block runs; gives its descriptor.
 
+    Parameters
+    ----------
+    path : path
+        The file.
+    mark : FileMark
+        What it looked like.
+    fd : int, optional
+        The file itself, where somebody has it open and leaves it so; else -1.
+
     Raises
     ------
     StoreError
         It cannot be read, or is not what it was: at the beginning, or in the end of a block that raises nothing.
     """
 
-    __slots__ = ("_fd", "_mark", "_name")
+    __slots__ = ("_fd", "_mark", "_name", "_own")
 
-    def __init__(self, path: str | os.PathLike[str], mark: FileMark) -> None:
+    def __init__(self, path: str | os.PathLike[str], mark: FileMark, fd: int = -1) -> None:
         self._name = os.fspath(path)
         self._mark = mark
-        self._fd = -1
+        self._fd = fd
+        self._own = fd < 0
 
     def __enter__(self) -> int:
+        if self._own:
+            try:
+                # A named pipe that has the name now must not stop us.
+                self._fd = os.open(self._name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            except OSError as exc:
+                raise unreadable(self._name, exc) from exc
         try:
-            # A named pipe that has the name now must not stop us.
-            self._fd = fd = os.open(self._name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        except OSError as exc:
-            raise unreadable(self._name, exc) from exc
-        try:
-            if not self._mark.fits(os.fstat(fd)):
+            if not self._mark.fits(os.fstat(self._fd)):
                 raise StoreError(f"{self._name} has changed since it was looked at")
         except BaseException:
-            os.close(fd)
+            self._close()
             raise
-        return fd
+        return self._fd
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         try:
             if kind is None and not self._mark.fits(os.fstat(self._fd)):
                 raise StoreError(f"{self._name} changed while it was read")
         finally:
+            self._close()
+
+    def _close(self) -> None:
+        if self._own:
             os.close(self._fd)
 
 

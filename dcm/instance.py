@@ -60,6 +60,8 @@ class Instance:
         Title of the AE that it came from, '' where it did not come from one.
     mark : FileMark or None
         What that file looked like then, where the file as a whole is this instance.
+    fd : int
+        That file, where it was kept open; else -1. Closed with the instance.
     whole_file : bytes
         What was in it then, where somebody has kept that; of use as long as the file still looks like that.
     temp : TempFile or None
@@ -69,7 +71,7 @@ class Instance:
 
     __slots__ = (
         *("mark", "size", "sop_class_uid", "sop_instance_uid", "source_ae", "temp", "transfer_syntax_uid"),
-        *("whole_file",),
+        *("fd", "whole_file"),
         *("__weakref__", "_data", "_head", "_header", "_offset", "_path"),
     )
 
@@ -82,6 +84,7 @@ class Instance:
         self._path: str | os.PathLike[str] | None = None
         self.mark: FileMark | None = None
         self.temp: TempFile | None = None
+        self.fd = -1
         self.whole_file = b""
         self._data: Buffer | None = None
         self._head = b""
@@ -388,6 +391,9 @@ class Instance:
 
     def close(self) -> None:
         """Discard the temporary file, if it is in one and that was not published. May be called again."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
         if self.temp is not None:
             self.temp.discard()
 

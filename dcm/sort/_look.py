@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DICOMDIR_CLASS",
+    "PORTION",
     "SORT_TAGS",
     "Looked",
     "Placed",
@@ -38,6 +39,8 @@ SORT_TAGS = frozenset({0x00080016, 0x00080018})
 """What is read of a file besides the attributes that make its path."""
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory
+PORTION = 128
+"""How many files a sorter is given at a time: some milliseconds of work."""
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
 # zip (with members, or empty), gzip, bzip2, xz, 7-Zip, RAR, zstd
@@ -64,10 +67,13 @@ class Looked(NamedTuple):
         Why it is left alone, as in `SortState`; '' for an instance.
     text : str
         The reason; the path of an instance below the destination.
+    size : int
+        How many bytes it has, where it is an instance.
     """
 
     state: str
     text: str
+    size: int = 0
 
 
 class Placed(NamedTuple):
@@ -86,7 +92,7 @@ class Sorter(Protocol):
         """Look at a portion of files, and keep in mind what they are."""
 
     def place(self, chosen: Sequence[int]) -> list[Placed]:
-        """Place some of them, by their numbers in the portion, and forget all."""
+        """Place some of them, by their numbers in the portion."""
 
     def close(self) -> None:
         """End."""
@@ -106,13 +112,15 @@ class ThreadSorter:
         self._method = method
         self._tags = dest.out_fmt.tags | SORT_TAGS
         self._held: list[tuple[list[str], Instance] | None] = []
+        # To link a file one needs it open, and it is when it is looked at.
+        self._keep_open = _many_open_files() if method is TransferMethod.LINK else 0
 
     def look(self, paths: Sequence[bytes]) -> list[Looked]:
         """Look at a portion of files, and keep in mind what they are."""
-        self._held = []
-        found = []
+        self.close()
+        found: list[Looked] = []
         for path in paths:
-            seen = look_at(os.fsdecode(path), self._tags)
+            seen = look_at(os.fsdecode(path), self._tags, keep_open=len(found) < self._keep_open)
             if isinstance(seen, Looked):
                 self._held.append(None)
                 found.append(seen)
@@ -120,12 +128,12 @@ class ThreadSorter:
                 instance, header = seen
                 parts = self._dest.parts_of(instance, header)
                 self._held.append((parts, instance))
-                found.append(Looked("", "/".join(parts)))
+                found.append(Looked("", "/".join(parts), instance.mark.size if instance.mark else 0))
         return found
 
     def place(self, chosen: Sequence[int]) -> list[Placed]:
-        """Place some of them, by their numbers in the portion, and forget all."""
-        held, self._held = self._held, []
+        """Place some of them, by their numbers in the portion."""
+        held = self._held
         items = [(item, n) for n, index in enumerate(chosen) if (item := held[index]) is not None]
         # Those of one directory together; those of one name stay in their order.
         items.sort(key=lambda entry: entry[0][0][:-1])
@@ -136,12 +144,24 @@ class ThreadSorter:
         return results
 
     def close(self) -> None:
-        """End."""
-        self._held = []
+        """Forget all."""
+        held, self._held = self._held, []
+        for item in held:
+            if item is not None:
+                item[1].close()
 
 
-def look_at(path: str, tags: frozenset[int]) -> Looked | tuple[Instance, Header]:
+def _many_open_files() -> int:
+    """How many files may be kept open at a time: all of a portion, unless there is a low limit."""
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return PORTION if limit < 0 or limit >= 8 * PORTION else 0
+
+
+def look_at(path: str, tags: frozenset[int], *, keep_open: bool = False) -> Looked | tuple[Instance, Header]:
     """Look at one file: the instance that it is, or why it is left alone."""
+    keep = False
     try:
         fd = os.open(path, _FLAGS)
         try:
@@ -152,17 +172,22 @@ def look_at(path: str, tags: frozenset[int]) -> Looked | tuple[Instance, Header]
                 header, window = peek_open_file(fd, status, tags)
             except InvalidDicomError:
                 return Looked("foreign", (_archive_kind(fd) or "not a DICOM file") if status.st_size else "empty")
+            why = judge(header)
+            keep = keep_open and why is None
         finally:
-            os.close(fd)
+            if not keep:
+                os.close(fd)
     except OSError as exc:
         return Looked("unreadable", exc.strerror or str(exc))
     except StoreError as exc:
         return Looked("unreadable", reason_of(exc))
-    why = judge(header)
     if why is not None:
         return why
     mark = FileMark.of(status)
-    return Instance.from_header(path, header, mark, window if len(window) == mark.size else b""), header
+    instance = Instance.from_header(path, header, mark, window if len(window) == mark.size else b"")
+    if keep:
+        instance.fd = fd
+    return instance, header
 
 
 def judge(header: Header) -> Looked | None:

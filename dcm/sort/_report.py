@@ -129,6 +129,16 @@ class SortReport(Report):
         if reason or not state.good:
             self.files.add(Problem(state.value, path, reason, path=path))
 
+    @property
+    def keeps_each(self) -> bool:
+        """Whether it keeps what became of every file."""
+        return self._each_file
+
+    def count_sorted(self, n_files: int, n_bytes: int) -> None:
+        """Note the end of files of which nothing else is to be kept."""
+        self.counts[SortState.SORTED] += n_files
+        self.n_bytes += n_bytes
+
     def finish(self) -> None:
         """End the measurement of time, and the progress."""
         if self._ended is None:

@@ -13,7 +13,7 @@ from dcm.sort._look import SORT_TAGS, Looked, Placed, Sorter, ThreadSorter
 from dcm.sort._members import MemberSorter
 from dcm.sort._preview import Preview
 from dcm.sort._report import SortReport, SortState
-from dcm.sort._sources import Entry, Portion, Sources, survey
+from dcm.sort._sources import Portion, Sources, survey
 from dcm.store import TransferMethod
 from dcm.store.local_dir import Conflict, LocalDir
 
@@ -34,6 +34,7 @@ _STATES = {state.value: state for state in SortState}
 _FEW = 8  # portions that are not worth the start of other processes
 _SOON = 0.03  # seconds
 _MAX_JOBS = 4  # what is asked of a disk at a time, unless the user says otherwise
+_AT_ONCE = 32 << 20  # bytes that are placed at a time: no more than a moment of copying when it is interrupted
 _STOPPED = "not sorted: the run ended before its turn"
 
 
@@ -201,7 +202,7 @@ class _Run:
         tags = dest.out_fmt.tags | SORT_TAGS
         self._preview = Preview(dest, tags) if dry_run else None
         self._claimed: set[int] = set()
-        self._later: list[tuple[str, Entry]] = []
+        self._later: list[tuple[str, bytes]] = []
         self._listing = asyncio.Lock()
         self._turn: asyncio.Future[None] | None = None
         self._own_names = b""
@@ -270,45 +271,59 @@ class _Run:
                 portion = await self._bridge.run(next, portions, None)
                 if portion is None:
                     return
-                self.report.expect(len(portion.entries) + len(portion.left_out))
+                self.report.expect(len(portion.paths) + len(portion.left_out))
                 before, self._turn = self._turn, asyncio.get_running_loop().create_future()
                 mine = self._turn
             try:
-                looked = await self._bridge.run(sorter.look, [entry.path for entry in portion.entries])
+                looked = await self._bridge.run(sorter.look, portion.paths)
                 if before is not None:
                     await before
-                chosen = await self._claim(portion.entries, looked)
+                n_later = len(self._later)
+                chosen = await self._claim(portion.paths, looked)
             finally:
                 mine.set_result(None)
             for path, state, reason in portion.left_out:
                 self._record(path, state, "", reason)
-            if chosen and self._preview is None:
-                placed = await self._bridge.run(sorter.place, chosen)
-                for index, result in zip(chosen, placed, strict=True):
-                    self._note(portion.entries[index], result)
-            self.report.progress.advanced(len(portion.entries) + len(portion.left_out), _total(portion.entries))
+            n_done = len(portion.paths) + len(portion.left_out)
+            if self._preview is None:
+                n_done -= len(chosen) + len(self._later) - n_later
+            self.report.progress.advanced(n_done, 0)
+            await self._place(sorter, portion.paths, looked, chosen)
 
-    async def _claim(self, entries: Sequence[Entry], looked: Sequence[Looked]) -> list[int]:
+    async def _place(
+        self, sorter: Sorter, paths: Sequence[bytes], looked: Sequence[Looked], chosen: Sequence[int]
+    ) -> None:
+        """Place those that a sorter has just looked at and that were chosen, some at a time."""
+        for some in _runs(chosen, [found.size for found in looked]):
+            if self.stopped:
+                results = [Placed("failed", "", _STOPPED)] * len(some)
+            else:
+                results = await self._bridge.run(sorter.place, some)
+            self._note_each([paths[index] for index in some], results, [looked[index].size for index in some])
+            self.report.progress.advanced(len(some), sum(looked[index].size for index in some))
+
+    async def _claim(self, paths: Sequence[bytes], looked: Sequence[Looked]) -> list[int]:
         """Sort out which of some files are to be placed now, by their numbers."""
         chosen = []
-        for index, (entry, found) in enumerate(zip(entries, looked, strict=True)):
+        for index, (path, found) in enumerate(zip(paths, looked, strict=True)):
             if found.state:
-                self._record(entry.path, found.state, "", found.text)
+                self._record(path, found.state, "", found.text)
             elif self._preview is not None:
                 chosen.append(index)
             elif (key := hash(found.text)) in self._claimed:  # or, once in a lifetime, another one's
-                self._later.append((found.text, entry))
+                self._later.append((found.text, path))
             else:
                 self._claimed.add(key)
                 chosen.append(index)
         if self._preview is not None:
-            wanted = [(looked[index].text, entries[index].path) for index in chosen]
+            wanted = [(looked[index].text, paths[index]) for index in chosen]
             free = await self._bridge.run(self._preview.claim, wanted)
             for (target, _), index, is_free in zip(wanted, chosen, free, strict=True):
                 if is_free:
-                    self._note(entries[index], Placed("sorted", target))
+                    self._note(paths[index], Placed("sorted", target), looked[index].size)
                 else:
-                    self._later.append((target, entries[index]))
+                    self._later.append((target, paths[index]))
+            return []
         return chosen
 
     # -- those that are not
@@ -317,35 +332,34 @@ class _Run:
         """Place those whose path another one has, each after all that come before it."""
         later, self._later = self._later, []
         if self._preview is not None:
-            for _, entry in later:
+            for _, path in later:
                 if self.stopped:
-                    self._record(entry.path, "failed", "", _STOPPED)
+                    self._record(path, "failed", "", _STOPPED)
                 else:
-                    self._note(entry, await self._bridge.run(self._preview.place_file, entry.path))
+                    self._note(path, await self._bridge.run(self._preview.place_file, path))
             return
         # Those with one path go to one sorter, in their order.
-        lists: list[list[Entry]] = [[] for _ in sorters]
-        for target, entry in later:
-            lists[hash(target) % len(sorters)].append(entry)
+        lists: list[list[bytes]] = [[] for _ in sorters]
+        for target, path in later:
+            lists[hash(target) % len(sorters)].append(path)
         await self._all([self._place_list(*each) for each in zip(sorters, lists, strict=True)])
 
-    async def _place_list(self, sorter: Sorter, entries: Sequence[Entry]) -> None:
+    async def _place_list(self, sorter: Sorter, paths: Sequence[bytes]) -> None:
         size = 32
-        for start in range(0, len(entries), size):
-            some = entries[start : start + size]
+        for start in range(0, len(paths), size):
+            some = paths[start : start + size]
             if self.stopped:
-                for entry in some:
-                    self._record(entry.path, "failed", "", _STOPPED)
+                for path in some:
+                    self._record(path, "failed", "", _STOPPED)
                 continue
-            looked = await self._bridge.run(sorter.look, [entry.path for entry in some])
+            looked = await self._bridge.run(sorter.look, some)
             chosen = []
-            for index, (entry, found) in enumerate(zip(some, looked, strict=True)):
+            for index, (path, found) in enumerate(zip(some, looked, strict=True)):
                 if found.state:  # it has changed in the meantime
-                    self._record(entry.path, found.state, "", found.text)
+                    self._record(path, found.state, "", found.text)
                 else:
                     chosen.append(index)
-            for index, result in zip(chosen, await self._bridge.run(sorter.place, chosen), strict=True):
-                self._note(some[index], result)
+            await self._place(sorter, some, looked, chosen)
 
     # -- archives
 
@@ -360,20 +374,30 @@ class _Run:
                     return
                 self.report.expect(len(step))
                 for name, result, n_bytes in step:
-                    self._note(Entry(os.fsencode(f"{archive}!/{name}" if name else archive), n_bytes), result)
+                    self._note(os.fsencode(f"{archive}!/{name}" if name else archive), result, n_bytes)
                     self.report.progress.advanced(1, n_bytes)
         finally:
             await self._bridge.run(members.close)
 
     # -- what is told
 
-    def _note(self, entry: Entry, result: Placed) -> None:
+    def _note_each(self, paths: Sequence[bytes], results: Sequence[Placed], sizes: Sequence[int]) -> None:
+        n_sorted = n_bytes = 0
+        for path, result, size in zip(paths, results, sizes, strict=True):
+            if result.state == "sorted" and not result.reason and not self.report.keeps_each:
+                n_sorted += 1
+                n_bytes += size
+            else:
+                self._note(path, result, size)
+        self.report.count_sorted(n_sorted, n_bytes)
+
+    def _note(self, path: bytes, result: Placed, n_bytes: int = 0) -> None:
         state = result.state
         if result.fatal:
             self.stopped = True
-        if state == "duplicate" and self._own_names and entry.path == self._own_names + os.fsencode(result.dest):
+        if state == "duplicate" and self._own_names and path == self._own_names + os.fsencode(result.dest):
             state = "sorted"  # it has been at its place before
-        self._record(entry.path, state, result.dest, result.reason, entry.size)
+        self._record(path, state, result.dest, result.reason, n_bytes)
 
     def _record(self, path: bytes, state: str, dest: str, reason: str, n_bytes: int = 0) -> None:
         self.report.record(path, _STATES[state], dest, reason, n_bytes)
@@ -393,5 +417,15 @@ def _chained(first: list[Portion], rest: Iterator[Portion]) -> Iterator[Portion]
     yield from rest
 
 
-def _total(entries: Sequence[Entry]) -> int:
-    return sum(entry.size for entry in entries)
+def _runs(chosen: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Some numbers in runs of files that have no more than so many bytes together, or are one."""
+    some: list[int] = []
+    n_bytes = 0
+    for index in chosen:
+        if some and n_bytes + sizes[index] > _AT_ONCE:
+            yield some
+            some, n_bytes = [], 0
+        some.append(index)
+        n_bytes += sizes[index]
+    if some:
+        yield some

@@ -12,32 +12,28 @@ from dcm.errors import DcmError, InvalidDicomError, StoreError, UsageError
 from dcm.peek import peek_file
 from dcm.sort._archives import is_archive_file
 from dcm.sort._dicomdir import referenced_files
-from dcm.sort._look import DICOMDIR_CLASS, SORT_TAGS
+from dcm.sort._look import DICOMDIR_CLASS, PORTION, SORT_TAGS
 from dcm.store import TransferMethod
 from dcm.store.index._walk import walk
 from dcm.text import safe_text
 
-__all__ = ["Entry", "Portion", "Sources", "survey"]
-
-# What one process is given at a time: some milliseconds of work, and no more than a moment of copying, since what is
-# under way is finished when the whole is interrupted.
-_PORTION_FILES = 128
-_PORTION_BYTES = 32 << 20
+__all__ = ["LeftOut", "Portion", "Sources", "survey"]
 
 
-class Entry(NamedTuple):
-    """A file that may be an instance."""
+class LeftOut(NamedTuple):
+    """A file that is none to sort, as can be seen from outside."""
 
     path: bytes
-    size: int
+    state: str
+    reason: str
 
 
 @dataclass
 class Portion:
-    """Some files, and what was left out while they were listed: path, state and reason."""
+    """Some files, and what was left out while they were listed."""
 
-    entries: list[Entry] = field(default_factory=list)
-    left_out: list[tuple[bytes, str, str]] = field(default_factory=list)
+    paths: list[bytes] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -65,66 +61,59 @@ class Sources:
 
     def portions(self) -> Iterator[Portion]:
         """List all files outside of archives, each once. Blocks."""
-        portion, n_bytes = Portion(), 0
+        portion = Portion()
         for found in self._found():
-            if isinstance(found, Entry):
-                portion.entries.append(found)
-                n_bytes += found.size
+            if isinstance(found, bytes):
+                portion.paths.append(found)
             else:
                 portion.left_out.append(found)
-            if len(portion.entries) + len(portion.left_out) >= _PORTION_FILES or n_bytes >= _PORTION_BYTES:
+            if len(portion.paths) + len(portion.left_out) >= PORTION:
                 yield portion
-                portion, n_bytes = Portion(), 0
-        if portion.entries or portion.left_out:
+                portion = Portion()
+        if portion.paths or portion.left_out:
             yield portion
 
-    def _found(self) -> Iterator[Entry | tuple[bytes, str, str]]:
+    def _found(self) -> Iterator[bytes | LeftOut]:
         several = len(self.directories) + len(self.dicomdirs) + len(self.files) > 1
         seen: set[bytes] = set()
         for listing in self._listings():
             for found in listing:
                 if several:
-                    if found[0] in seen:
+                    path = found if isinstance(found, bytes) else found.path
+                    if path in seen:
                         continue
-                    seen.add(found[0])
+                    seen.add(path)
                 yield found
 
-    def _listings(self) -> Iterator[Iterator[Entry | tuple[bytes, str, str]]]:
+    def _listings(self) -> Iterator[Iterator[bytes | LeftOut]]:
         for directory in self.directories:
             yield self._in_directory(os.fsencode(directory))
         for dicomdir in self.dicomdirs:
             yield _in_dicomdir(dicomdir)
-        yield map(_entry_of, self.files)
+        yield map(os.fsencode, self.files)
 
-    def _in_directory(self, root: bytes) -> Iterator[Entry | tuple[bytes, str, str]]:
+    def _in_directory(self, root: bytes) -> Iterator[bytes | LeftOut]:
         try:
-            for folder in walk(root, recurse=self.recurse, file_ext=self.file_ext):
+            for folder in walk(root, recurse=self.recurse, file_ext=self.file_ext, stamps=False):
                 place = root.rstrip(b"/") + b"/" + folder.path if folder.path else root
                 if self.skip and (place + b"/").startswith(self.skip + b"/"):
                     continue
                 place = place.rstrip(b"/") + b"/"
-                for name, stamp in sorted(folder.files):
-                    yield Entry(place + name, stamp.size)
+                names = sorted([*folder.names, *[name for name, _ in folder.files]])
+                yield from [place + name for name in names]
                 for name, why in folder.left_out:
-                    yield (place + name, why.kind, why.reason)
+                    yield LeftOut(place + name, why.kind, why.reason)
         except OSError as exc:
-            yield (root, "unreadable", exc.strerror or str(exc))
+            yield LeftOut(root, "unreadable", exc.strerror or str(exc))
 
 
-def _entry_of(path: str) -> Entry | tuple[bytes, str, str]:
-    raw = os.fsencode(path)
-    try:
-        return Entry(raw, os.stat(raw).st_size)  # noqa: PTH116 - bytes
-    except OSError as exc:
-        return (raw, "unreadable", exc.strerror or str(exc))
-
-
-def _in_dicomdir(path: str) -> Iterator[Entry | tuple[bytes, str, str]]:
+def _in_dicomdir(path: str) -> Iterator[bytes | LeftOut]:
     try:
         for file, reason in referenced_files(path):
-            yield (os.fsencode(file), "unreadable", reason) if reason else _entry_of(file)
+            raw = os.fsencode(file)
+            yield LeftOut(raw, "unreadable", reason) if reason else raw
     except DcmError as exc:
-        yield (os.fsencode(path), "unreadable", f"a DICOMDIR that cannot be read: {exc.message}")
+        yield LeftOut(os.fsencode(path), "unreadable", f"a DICOMDIR that cannot be read: {exc.message}")
 
 
 def survey(

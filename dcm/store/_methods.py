@@ -112,7 +112,7 @@ class _LinkPlacing(_FilePlacing):
         """Make the name, which nothing has; FileExistsError where something does."""
         made = False
         try:
-            with opened(self._instance.path_text, self._mark) as fd:
+            with opened(self._instance.path_text, self._mark, self._instance.fd) as fd:
                 # The file that was looked at, whatever has its name by now.
                 os.link(f"{_FD_LINKS}/{fd}" if _fd_links_work() else self._source, name, dst_dir_fd=self._dir_fd)
                 made = True
