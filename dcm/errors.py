@@ -16,7 +16,7 @@
     ├── StoreError (1)               a directory that cannot be read or written
     │   ├── ConflictError            something else has the name, and was to be left alone
     │   ├── SpoolError               the spool of a forwarder
-    │   │   ├── SpoolBusyError       another forwarder has it
+    │   │   ├── SpoolBusyError (2)   another forwarder has it
     │   │   └── SpoolFullError       no room for another instance, until there is again
     │   ├── UnusableIndexError       the index of a directory, which is only there to save time
     │   └── UnsafePathError          a path that would leave its root, or meets a symlink under it
@@ -164,6 +164,8 @@ class SpoolBusyError(SpoolError):
     pid : int
         Its process, 0 where that is not known.
     """
+
+    exit_code = 2
 
     def __init__(self, message: str, *, hint: str = "", pid: int = 0) -> None:
         super().__init__(message, hint=hint)

@@ -25,6 +25,10 @@ _RISK = (
     "dies, or the disk is full."
 )
 _WAITING = (DeliveryState.QUEUED, DeliveryState.QUARANTINED, DeliveryState.HELD)
+_ORDER = (
+    *(DeliveryState.DELIVERED, DeliveryState.FILTERED, *_WAITING),
+    *(DeliveryState.DROPPED, DeliveryState.LOST),
+)
 _MAX_REASON = 60
 _NOWHERE = "without a route"
 
@@ -107,7 +111,7 @@ def _way_line(key: str, before: Counts, after: Counts) -> str:
     if not waited and not added:
         return ""
     parts = []
-    for state in DeliveryState:
+    for state in _ORDER:
         n = now[state] - (then[state] if then is not None and state.final else 0)
         if n:
             parts.append(f"{n:,} {state.value}")

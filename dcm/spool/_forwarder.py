@@ -196,6 +196,7 @@ class Forwarder:
         self._admitted(ways)
         if recovered.readmitted:
             log.warning("%s that a crash had left: taken in again", plural(recovered.readmitted, "instance"))
+        await self._reroute()
 
     async def _reroute(self) -> None:
         """Route anew what could not be routed, and was given another try."""
