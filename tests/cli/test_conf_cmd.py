@@ -25,12 +25,40 @@ def test_path_show_and_show_default_are_data(isolated_config: Path) -> None:
     done = run_dcm("conf", "--show-default")
     assert (done.returncode, done.stdout, done.stderr) == (0, EXAMPLE, "")
     done = run_dcm("conf", "--show")
-    assert (done.returncode, done.stdout) == (0, "")
+    assert done.returncode == 0
     assert "There is no configuration file" in done.stderr
-    isolated_config.write_text("# Größe\n")
+    assert "--dir-format" in done.stdout
+    assert not isolated_config.exists()
+    isolated_config.write_text('[local_dirs."Größe"]\npath = "/x"\n[static_routes]\nr = "Größe"\n')
     done = run_dcm("conf", "--show")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "# Größe\n", "")
-    assert not isolated_config.with_name("x").exists()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '[local_dirs."Größe"]' in done.stdout
+    assert "# to /x by copy, proxy" in done.stdout
+
+
+def test_what_options_do_is_shown_and_nothing_else_takes_them(isolated_config: Path) -> None:
+    isolated_config.write_text('[static_routes]\nr = "./out"\n')
+    done = run_dcm("conf", "--show", "-e", "PatientID=ANON1", "--dir-format", "{PatientID}/{SOPInstanceUID}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'filt = [{ edit = { PatientID = "ANON1" } }]' in done.stdout
+    for args in (["-e", "PatientID=X"], ["--path", "--no-index"], ["--show-default", "-m", "link"]):
+        done = run_dcm("conf", *args, env={"VISUAL": "", "EDITOR": "false"})
+        assert done.returncode == 2
+        assert "go with --show" in done.stderr
+
+
+def test_what_is_wrong_in_a_route_is_said_after_the_editor(tmp_path: Path, isolated_config: Path) -> None:
+    for text, message in (
+        (
+            '[static_routes]\nr = "nowhere"\n',
+            "[static_routes.r] dests: no node, directory or repository called 'nowhere'",
+        ),
+        ('[selectors]\ns = "StudyDat == 20200101"\n', "[selectors.s]: there is no attribute 'StudyDat'"),
+    ):
+        isolated_config.write_text("")
+        done = run_dcm("conf", env=editor(tmp_path, text))
+        assert done.returncode == 2
+        assert message in done.stderr
 
 
 def test_the_option_wins_over_the_environment(tmp_path: Path) -> None:
@@ -41,7 +69,7 @@ def test_the_first_edit_makes_the_file_for_its_owner_only(tmp_path: Path, isolat
     done = run_dcm("conf", env=editor(tmp_path, '[remote_nodes.mypacs]\nhost = "h"\n'))
     assert (done.returncode, done.stdout) == (0, "")
     assert f"A new file with examples: {isolated_config}" in done.stderr
-    assert f"{isolated_config} is good: 0 local and 1 remote nodes, 0 directories." in done.stderr
+    assert f"{isolated_config} is good: 0 local and 1 remote nodes, 0 directories, 0 routes." in done.stderr
     assert isolated_config.read_text() == EXAMPLE + '[remote_nodes.mypacs]\nhost = "h"\n'
     assert stat.S_IMODE(isolated_config.stat().st_mode) == 0o600
 

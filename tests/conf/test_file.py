@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 
 from dcm.conf import EXAMPLE, DcmConfig, LocalDirSettings, create_config, default_path
 from dcm.conf._file import parse_config
+from dcm.conf._routes import DynamicRouteSettings, FilterSettings, RepoSettings, StaticRouteSettings
+from dcm.conf._schema import AccessSettings
+from dcm.conf._selectors import SelectorSettings
 from dcm.errors import ConfigError
 from dcm.node import DcmNode, DicomOpType, QueryModel, RemoteNode, Timeouts, TlsConfig
 
@@ -126,7 +129,7 @@ def test_older_files_are_understood_and_left_alone(tmp_path: Path) -> None:
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
 
 
-def test_sections_of_other_versions_are_no_error(tmp_path: Path) -> None:
+def test_a_name_may_be_in_sections_that_never_meet(tmp_path: Path) -> None:
     conf = DcmConfig(
         write(
             tmp_path,
@@ -137,17 +140,31 @@ def test_sections_of_other_versions_are_no_error(tmp_path: Path) -> None:
             remote = "pacs"
             base_query = { Modality = "CT" }
             [selectors]
-            mine = "StudyDescription == ProjectA"
+            pacs = "StudyDescription == ProjectA"
             [static_routes.r]
             dests = ["pacs"]
             [dynamic_routes.d]
-            routing_map = { mine = ["pacs"] }
+            routing_map = { pacs = ["pacs"] }
             """,
         )
     )
+    conf.check()
     assert conf.remote_node("pacs").host == "h"
     with pytest.raises(ConfigError, match=r"'r' is of \[static_routes\]"):
         conf.remote_node("r")
+
+
+def test_a_list_may_hold_names_and_tables_and_a_place_is_named(tmp_path: Path) -> None:
+    write(tmp_path, '[selectors]\na = { any_of = ["A == B", { all_of = ["PatientID == X"] }] }\n')
+    for text, line in (
+        ("a = 1\n\nb = [1,\n", 3),
+        ("[x]\n[x]\n", 2),
+        ("[x]\ny = 1\n[[x]]\n", 3),
+        ("x=" + "[" * 5000, 1),
+    ):
+        path = write(tmp_path, text)
+        with pytest.raises(ConfigError, match=rf"(, line {line}: not TOML|nested too deeply)"):
+            DcmConfig(path)
 
 
 @pytest.mark.parametrize(
@@ -263,15 +280,29 @@ def test_the_examples_say_nothing_until_they_are_uncommented(tmp_path: Path) -> 
     conf = DcmConfig(write(tmp_path, EXAMPLE))
     assert not conf.remote_nodes
     assert not conf.local_nodes
+    assert not conf.selectors
+    assert not conf.static_routes
     uncommented = re.sub(r"^#(?=[\[a-z ])(?! The| you)", "", EXAMPLE, flags=re.MULTILINE)
     conf = DcmConfig(write(tmp_path, uncommented))
     assert list(conf.local_nodes) == ["default", "other"]
     assert list(conf.remote_nodes) == ["mypacs", "oldpacs", "safepacs"]
     assert list(conf.local_dirs) == ["archive"]
+    assert list(conf.remote_repos) == ["recent_mr"]
+    assert list(conf.selectors) == ["project_a", "screenshots", "old", "research"]
+    assert list(conf.static_routes) == ["clinical", "anonymous"]
+    assert list(conf.dynamic_routes) == ["scanner_rules"]
+    conf.check()
 
 
 def test_the_examples_show_every_setting() -> None:
     from dataclasses import fields
 
-    names = [field.name for kind in (RemoteNode, Timeouts, TlsConfig, LocalDirSettings) for field in fields(kind)]
+    names = [
+        field.name
+        for kind in (
+            *(AccessSettings, RemoteNode, Timeouts, TlsConfig, LocalDirSettings, RepoSettings, SelectorSettings),
+            *(FilterSettings, StaticRouteSettings, DynamicRouteSettings),
+        )
+        for field in fields(kind)
+    ]
     assert [name for name in names if not re.search(rf"\b{name} = |\.{name}\]", EXAMPLE)] == []
