@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from dcm.instance import Instance
 from dcm.spool._files import Files, Name, Placed, digest_of
 from dcm.spool._records import DROPPED, HAD, LOST, QUARANTINED, QUEUED, Tally, Ways, clean, parse_fate, span, uid_hash
+from dcm.spool._verify import check_of
 from dcm.spool._words import NO_WAY, Admitted, Arrival, Delivery, OnConflict, Origin
 
 __all__ = ["Arriving", "Candidate", "Known", "candidate_of", "compare", "find_known", "record", "rerouted"]
@@ -202,15 +203,17 @@ def _standing(db: sqlite3.Connection, known: Known) -> tuple[list[int], set[int]
     fates: list[str] = []
     past = list(known.past)
     for number in known.entries:
-        if db.execute("SELECT 1 FROM entry WHERE id = ?", (number,)).fetchone():
-            entries.append(number)
+        row = db.execute("SELECT live FROM entry WHERE id = ?", (number,)).fetchone()
+        if row is not None:
+            if row[0]:  # of one that is through, the file goes any moment
+                entries.append(number)
             rows = db.execute("SELECT way, state FROM delivery WHERE id BETWEEN ? AND ?", span(number))
             had.update(way for way, state in rows if state in HAD)
         else:
             past.append(number)
     for number in past:
-        row = db.execute("SELECT text FROM past JOIN fate ON fate.id = past.fate WHERE past.id = ?", (number,))
-        fates += (text for (text,) in row)
+        query = "SELECT text FROM past JOIN fate ON fate.id = past.fate WHERE past.id = ?"
+        fates += (text for (text,) in db.execute(query, (number,)))
     had.update(way for text in fates for way, state in parse_fate(text) if state in HAD)
     return entries, had
 
@@ -218,14 +221,14 @@ def _standing(db: sqlite3.Connection, known: Known) -> tuple[list[int], set[int]
 def _insert_entry(db: sqlite3.Connection, new: Candidate, kind: Arrival, live: int, tally: Tally) -> int:
     name = new.file
     assert name is not None
+    row = (
+        *(name.number, new.hash, new.uid, new.sop_class, new.syntax, name.size, name.offset, name.received_ns),
+        *(new.origin.calling_ae, new.origin.called_ae, new.origin.address, int(kind is Arrival.CONFLICT)),
+    )
     db.execute(
         "INSERT INTO entry (id, uid_hash, uid, sop_class, syntax, size, offset, received_ns, calling, called, address,"
-        " conflict, live) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(name.number, new.hash, new.uid, new.sop_class, new.syntax, name.size, name.offset, name.received_ns),
-            *(new.origin.calling_ae, new.origin.called_ae, new.origin.address),
-            *(int(kind is Arrival.CONFLICT), live),
-        ),
+        " conflict, checksum, live) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*row, check_of(row), live),
     )
     tally.count("entries")
     tally.count("entry_bytes", name.size)

@@ -22,7 +22,19 @@ WAY_BITS = 20
 """A delivery's id is that of its entry, shifted by this, and that of its way: they never come again."""
 
 _BUSY_SECONDS = 30.0  # another process that lists or drops holds it for some milliseconds
-_DAMAGE = ("malformed", "not a database", "encrypted", "corrupt", "no such table", "no such column", "no such index")
+_DAMAGE = (
+    "malformed",
+    "not a database",
+    "encrypted",
+    "corrupt",
+    "no such table",
+    "no such column",
+    "no such index",
+    "decode to UTF-8",
+)
+_MOST_PAGES = 1000  # of the file beside the database, before what is in it goes into that
+_LEAST_PAGES = 16
+_PAGE_SIZE = 4096
 _ENDINGS = ("", "-wal", "-shm")
 
 _SCHEMA = f"""
@@ -46,6 +58,8 @@ CREATE TABLE entry (
     called TEXT NOT NULL,
     address TEXT NOT NULL,
     conflict INTEGER NOT NULL,
+    -- Of all columns above: an entry that was damaged must not tell a destination something wrong.
+    checksum INTEGER NOT NULL,
     -- How many of its deliveries are queued or in quarantine. With the last of them the file goes.
     live INTEGER NOT NULL
 );
@@ -186,18 +200,29 @@ class Journal:
         with self._read_lock, self._told():
             yield self._reader
 
-    def check(self) -> None:
-        """Look at all of it.
+    @contextlib.contextmanager
+    def examine(self) -> Iterator[sqlite3.Connection]:
+        """The connection for a long look at it, before it is used.
 
         Raises
         ------
         DamagedError
-            Something is wrong with it.
+            SQLite finds that it is damaged.
+        SpoolError
+            The journal cannot be read.
         """
-        with self._meaning():
-            found = self._reader.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if found != "ok":
-            raise DamagedError(str(found))
+        with self._read_lock, self._meaning():
+            self._reader.execute("BEGIN")
+            try:
+                yield self._reader
+            finally:
+                with contextlib.suppress(sqlite3.Error):
+                    self._reader.execute("ROLLBACK")
+
+    def shrink(self) -> None:
+        """Make room, if that is possible: what is in the file beside the database goes into that."""
+        with self._write_lock, contextlib.suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Close both connections; the last one that is closed tidies up the files."""
@@ -212,6 +237,10 @@ class Journal:
         db.execute("PRAGMA trusted_schema = OFF")
         db.execute("PRAGMA temp_store = MEMORY")
         db.execute("PRAGMA cache_size = -8000")
+        # On a small disk it must not eat what is kept free for it.
+        total = os.statvfs(self.path.parent)
+        pages = total.f_blocks * total.f_frsize // 100 // _PAGE_SIZE
+        db.execute(f"PRAGMA wal_autocheckpoint = {min(_MOST_PAGES, max(_LEAST_PAGES, pages))}")
         db.execute("PRAGMA synchronous = NORMAL")
         if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
             raise SpoolError(

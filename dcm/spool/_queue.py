@@ -8,8 +8,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from dcm.spool._files import Files
-from dcm.spool._journal import Journal
+from dcm.errors import SpoolFullError
+from dcm.spool._files import Files, Name
+from dcm.spool._journal import WAY_BITS, Journal
 from dcm.spool._records import (
     DELIVERED,
     DELIVERY_COLUMNS,
@@ -87,6 +88,7 @@ class Queues:
         self._way_of: dict[int, tuple[str, str]] = {}  # delivery in work → way, UID
         self._tidying = threading.Lock()
         self._untidy = False
+        self._digests: dict[int, bytes | None] = {}  # of what is being tidied up
         self._pruned_to = 0
         self._prune_at = 0.0
 
@@ -103,8 +105,8 @@ class Queues:
                 if found is None:
                     continue
                 delivery = delivery_of(found, key, _NOBODY)
-                if delivery.sop_instance_uid in work.uids:
-                    continue  # two of one UID under way at once could overtake one another
+                if self._must_wait(db, number, work):
+                    continue
                 work.ids.add(number)
                 work.uids[delivery.sop_instance_uid] = number
                 self._way_of[number] = (key, delivery.sop_instance_uid)
@@ -133,6 +135,22 @@ class Queues:
                 yield number
         yield from waiting
 
+    @staticmethod
+    def _must_wait(db: sqlite3.Connection, number: int, work: _Work) -> bool:
+        """Whether another one with the same UID goes first: it is under way, or came earlier and waits itself.
+
+        Of two with different bytes the destination would else have the older one in the end.
+        """
+        entry, way = number >> WAY_BITS, number & ((1 << WAY_BITS) - 1)
+        row = db.execute("SELECT uid, uid_hash, conflict FROM entry WHERE id = ?", (entry,)).fetchone()
+        if row is None or row[0] in work.uids:
+            return row is not None
+        earlier = (
+            "SELECT 1 FROM entry e CROSS JOIN delivery d ON d.id = (e.id << ?) | ?"
+            " WHERE e.uid_hash = ? AND e.uid = ? AND e.id < ? AND d.state = 0 LIMIT 1"
+        )
+        return bool(row[2]) and db.execute(earlier, (WAY_BITS, way, row[1], row[0], entry)).fetchone() is not None
+
     def next_due(self, key: str) -> float | None:
         """When there is something to take; see `Spool.next_due`."""
         with self._lock, self._journal.read() as db:
@@ -143,14 +161,14 @@ class Queues:
             for (number,) in db.execute(
                 "SELECT id FROM delivery WHERE way = ? AND state = 0 AND not_before = 0 ORDER BY id", (row[0],)
             ):
-                if number not in work.ids:
+                if number not in work.ids and not self._must_wait(db, number, work):
                     return 0.0
             for number, not_before in db.execute(
                 "SELECT id, not_before FROM delivery WHERE way = ? AND state = 0 AND not_before > 0"
                 " ORDER BY not_before",
                 (row[0],),
             ):
-                if number not in work.ids:
+                if number not in work.ids and not self._must_wait(db, number, work):
                     return float(not_before)
             return None
 
@@ -170,17 +188,21 @@ class Queues:
         codes = [code_of(result.state) if result.state is not DeliveryState.HELD else -1 for result in results]
         if not _SETTLED.issuperset(codes):
             raise ValueError("a delivery ends as queued, quarantined, delivered, filtered or lost")
-        settlements = []
         self._step("settle")
-        with self._journal.write(durable=True) as db:
-            tally = Tally()
-            for result, code in zip(results, codes, strict=True):
-                settlement = self._settle_one(db, result, code, tally)
-                if settlement is not None:
-                    settlements.append(settlement)
-            tally.write(db)
+        try:
+            settlements = self._settle(results, codes)
+        except SpoolFullError:
+            self._journal.shrink()
+            settlements = self._settle(results, codes)
         self.give_back(result.delivery_id for result in results)
         return settlements
+
+    def _settle(self, results: Sequence[Settled], codes: Sequence[int]) -> list[Settlement]:
+        with self._journal.write(durable=True) as db:
+            tally = Tally()
+            found = [self._settle_one(db, *each, tally) for each in zip(results, codes, strict=True)]
+            tally.write(db)
+        return [settlement for settlement in found if settlement is not None]
 
     def _settle_one(self, db: sqlite3.Connection, result: Settled, code: int, tally: Tally) -> Settlement | None:
         row = db.execute(
@@ -190,14 +212,16 @@ class Queues:
             return None
         way, before, size, entry = row
         key = self._ways.key(db, way)
+        if code == QUEUED and not result.tried and not result.reason:
+            return None
         # Somebody has dropped it meanwhile, or so: it is only of interest if the destination has it all the same.
         if before != QUEUED and (code != DELIVERED or before == DELIVERED):
             return None
         db.execute(
-            "UPDATE delivery SET state = ?, attempts = attempts + 1, not_before = ?, reason = ?, status = ?"
+            "UPDATE delivery SET state = ?, attempts = attempts + ?, not_before = ?, reason = ?, status = ?"
             " WHERE id = ?",
             (
-                *(code, result.not_before if code == QUEUED else 0),
+                *(code, int(result.tried), result.not_before if code == QUEUED else 0),
                 *(clean(result.reason[:_LONGEST_REASON]), result.status, result.delivery_id),
             ),
         )
@@ -227,21 +251,41 @@ class Queues:
             ).fetchall()
         if not done:
             return False
-        digests = {row[0]: self._files.digest(name_of(row), row[4]) if self._remember > 0 else None for row in done}
+        names = [name_of(row) for row in done]
+        if self._remember > 0:
+            for name, row in zip(names, done, strict=True):
+                if name.number not in self._digests:
+                    self._digests[name.number] = self._files.digest(name, row[4])
+        try:
+            self._forget_entries(names)
+            self._remove(names)
+        except SpoolFullError:
+            # No room to remember it, until the files are gone. They can go: that all of them are through is on stable
+            # storage, and nothing more is ever delivered of one that is.
+            self._remove(names)
+            self._journal.shrink()
+            self._forget_entries(names)
+        self._digests.clear()
+        return len(done) == _TIDY_BATCH
+
+    def _forget_entries(self, names: Sequence[Name]) -> None:
+        """Turn entries that are through into what is remembered of them."""
         with self._journal.write(durable=False) as db:
             tally = Tally()
-            gone = [name_of(row) for row in done if move_to_past(db, row[0], digests[row[0]], tally)]
+            for name in names:
+                move_to_past(db, name.number, self._digests.get(name.number), tally)
             tally.write(db)
-            self._prune(db, 2 * len(done))
-        # Only now: every delivery is at its end on stable storage, and the file is not needed to know it again.
+            self._prune(db, 2 * len(names))
+
+    def _remove(self, names: Sequence[Name]) -> None:
+        """Remove the files of entries that are through."""
         self._step("unlink")
-        for name in gone:
+        for name in names:
             self._files.remove(name)
         if self._owner:
-            for shard in {name.shard for name in gone}:
+            for shard in {name.shard for name in names}:
                 self._files.drop_shard(shard)
             self._files.remove_stuck()
-        return len(done) == _TIDY_BATCH
 
     def _prune(self, db: sqlite3.Connection, n: int) -> None:
         """Forget some of what was remembered for long enough."""

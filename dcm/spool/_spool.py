@@ -21,6 +21,7 @@ from dcm.spool._journal import DamagedError, Journal, failure, set_aside
 from dcm.spool._mending import Choice
 from dcm.spool._queue import Queues
 from dcm.spool._records import Tally, Ways, clean
+from dcm.spool._verify import verify
 from dcm.spool._words import (
     NO_WAY,
     Admitted,
@@ -141,7 +142,7 @@ class Spool:
         try:
             self._journal = Journal(database, create=exclusive)
             if exclusive:
-                self._journal.check()
+                verify(self._journal)
         except DamagedError as exc:
             if not exclusive:
                 raise SpoolError(

@@ -1,6 +1,7 @@
 """A process that works with a spool, tells what it was told, and dies at a step: see test_spool_kill.py.
 
-``python -m tests.spool.kill_child SPOOL LOG STEP COUNT``: works until STEP has been reached COUNT times, then kills itself.
+``python -m tests.spool.kill_child SPOOL LOG STEP COUNT``: works until STEP has been reached COUNT times, and kills
+itself.
 """
 
 from __future__ import annotations

@@ -85,9 +85,9 @@ def recount(path: Path) -> None:
         counters = dict(db.execute("SELECT name, value FROM counter"))
         total = db.execute("SELECT count(*), coalesce(sum(size), 0) FROM entry").fetchone()
         assert (counters.get("entries", 0), counters.get("entry_bytes", 0)) == total
-        made = {way: n for way, n in db.execute("SELECT way, n FROM tally WHERE state = -1")}
-        summed = {way: n for way, n in db.execute("SELECT way, sum(n) FROM tally WHERE state >= 0 GROUP BY way")}
-        assert {way: n for way, n in made.items() if n} == {way: n for way, n in summed.items() if n}
+        made = dict(db.execute("SELECT way, n FROM tally WHERE state = -1 AND n > 0"))
+        query = "SELECT way, sum(n) FROM tally WHERE state >= 0 GROUP BY way HAVING sum(n) > 0"
+        assert made == dict(db.execute(query))
     finally:
         db.close()
     assert {os.path.basename(file) for file in files(path)} == names  # noqa: PTH119

@@ -1,0 +1,169 @@
+"""A spool on a disk that fills: it says so, loses nothing, and goes on when there is room again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from dcm.errors import SpoolError, SpoolFullError
+from dcm.spool import Arrival, Spool
+from tests.spool.support import DELIVERED, HERE, Route, admit, files, recount, settle, take, uids
+from tests.store.instances import make
+
+KIB = 1 << 10
+DISK = 2048 * KIB
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = shutil.which("mount")
+    if (
+        mount is None
+        or subprocess.run(
+            [mount, "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(path)], capture_output=True
+        ).returncode
+    ):
+        pytest.skip("mounting a file system needs the right to do so")
+    yield path
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def fill(spool: Spool, size: int, prefix: str = "1") -> list[str]:
+    """Bring instances in until the spool says that it is full; gives those that it took."""
+    taken = []
+    with pytest.raises(SpoolFullError) as caught:
+        for i in range(1000):
+            admit(spool, f"{prefix}.{i}", "pacs", pixels=os.urandom(size))
+            taken.append(f"{prefix}.{i}")
+    assert caught.value.hint
+    return taken
+
+
+@pytest.mark.parametrize("size", [8 * KIB, 300 * KIB, 100])
+def test_a_disk_that_fills_and_empties(disk: Path, size: int) -> None:
+    with Spool(disk / "spool", min_free=0) as spool:
+        held = fill(spool, size)
+        assert len(held) > 3
+        recount(spool.path)
+        for round_ in range(3):  # it is full, and delivers; then there is room again
+            out = take(spool, "pacs", 3)
+            assert uids(out) == held[:3]
+            settle(spool, out)
+            assert spool.counts().ways["pacs"][DELIVERED] == 3 * (round_ + 1)
+            held = held[3:] + fill(spool, size, f"2.{round_}")
+            recount(spool.path)
+        assert spool.counts().adds_up
+    with Spool(disk / "spool", min_free=0) as spool:
+        found = spool.recover(Route("pacs"))
+        assert (found.readmitted, found.n_lost, found.rebuilt) == (0, 0, "")
+        while out := take(spool, "pacs"):
+            assert uids(out) == held[: len(out)]
+            held = held[len(out) :]
+            settle(spool, out)
+        assert held == []
+        assert files(spool.path) == []
+        assert spool.counts().adds_up
+
+
+def test_the_reserve_is_left_to_what_is_delivered(disk: Path) -> None:
+    with Spool(disk / "spool", min_free=512 * KIB) as spool:
+        held = fill(spool, 20 * KIB)
+        free = os.statvfs(disk)
+        assert free.f_bavail * free.f_frsize > 400 * KIB
+        while out := take(spool, "pacs", 1):
+            settle(spool, out)
+            held = held[1:]
+        assert held == []
+        admit(spool, "9", "pacs", pixels=bytes(20 * KIB))
+
+
+def test_others_fill_the_disk_to_the_last_byte(disk: Path) -> None:
+    with Spool(disk / "spool", min_free=0) as spool:
+        kept = [f"1.{i}" for i in range(4)]
+        for uid in kept:
+            admit(spool, uid, "pacs", pixels=bytes(4 * KIB))
+        with open(disk / "ballast", "wb", buffering=0) as ballast, pytest.raises(OSError, match="No space"):
+            while True:
+                ballast.write(bytes(4 * KIB))
+        for i in range(5):
+            with pytest.raises(SpoolFullError):
+                admit(spool, f"2.{i}", "pacs", pixels=bytes(40 * KIB))
+            with pytest.raises((SpoolError, OSError)):
+                spool.new_temp().write(bytes(4 * KIB))
+        # Deliveries can be recorded or not, as it happens to be; what could not is not given to anybody else.
+        out = take(spool, "pacs")
+        try:
+            settle(spool, out)
+        except SpoolFullError:
+            assert take(spool, "pacs") == []
+            (disk / "ballast").unlink()
+            settle(spool, out)
+        (disk / "ballast").unlink(missing_ok=True)
+        spool.tidy()
+        assert uids(out) == kept
+        assert files(spool.path) == []
+        admit(spool, "3", "pacs", pixels=bytes(40 * KIB))
+        recount(spool.path)
+
+
+def test_threads_that_share_a_commit_all_learn_that_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(4)
+    errors: list[BaseException] = []
+
+    with Spool(tmp_path / "spool") as spool:
+
+        def fail(placed: object) -> NoReturn:
+            raise SpoolFullError("the spool is full")
+
+        monkeypatch.setattr(spool._files, "sync", fail)
+
+        def bring(uid: str) -> None:
+            together.wait()
+            try:
+                admit(spool, uid, "pacs")
+            except SpoolFullError as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=bring, args=(f"1.{i}",)) for i in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len({id(error) for error in errors}) == 4
+        assert files(spool.path) == []
+        assert spool.counts().received == 0
+        monkeypatch.undo()
+        admit(spool, "1.1", "pacs")
+        recount(spool.path)
+
+
+@pytest.mark.parametrize("name", ["fsync", "link", "writev", "mkdir", "open"])
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, SpoolFullError), (errno.EDQUOT, SpoolFullError), (errno.EIO, SpoolError)])  # fmt: skip  # noqa: E501
+def test_a_call_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, number: int, kind: type[SpoolError]
+) -> None:
+    def fail(*args: object, **kwargs: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    with Spool(tmp_path / "spool") as spool:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            with pytest.raises(SpoolError) as caught:
+                admit(spool, "1.1", "pacs")
+            assert type(caught.value) is kind
+        assert files(spool.path) == []
+        entry = spool.admit(make("1.1"), HERE, Route("pacs"))
+        assert entry.kind is Arrival.NEW
+        assert uids(take(spool, "pacs")) == ["1.1"]
+        recount(spool.path)
