@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -91,9 +92,9 @@ def test_pixel_data(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("syntax", ["+ti", "+te", "+tb", "+td"])
 def test_another_transfer_syntax_is_that_and_nothing_else(syntax: str, tmp_path: Path) -> None:
-    """All of pydicom's files that DCMTK converts."""
+    """pydicom's files that DCMTK converts: all of them to one syntax, some to the others."""
     n_converted = 0
-    for path in pydicom_part10_files():
+    for path in itertools.islice(pydicom_part10_files(), 0, None, 1 if syntax == "+ti" else 3):
         if path.stat().st_size > 100_000 or (syntax == "+tb" and path.name in WRITTEN_AS_UNKNOWN):
             continue
         converted = tmp_path / "converted.dcm"
@@ -102,7 +103,7 @@ def test_another_transfer_syntax_is_that_and_nothing_else(syntax: str, tmp_path:
             assert found(path, converted) == [], path.name
             assert diff_files(path, converted, only=["PixelData"], pixels=True).differences == (), path.name
             n_converted += "TransferSyntaxUID" in {diff.path for diff in diff_files(path, converted).differences}
-    assert n_converted > 10
+    assert n_converted > 4
 
 
 # They have private elements of type UN. DCMTK leaves their bytes in little endian order in a file that is big endian.

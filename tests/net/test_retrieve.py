@@ -225,7 +225,8 @@ DCMTK_SENDS = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")  # no compressed ones
 def kept_by(kind: type[PeerProcess]) -> dict[str, list[Path]]:
     """The files that an archive keeps, by transfer syntax."""
     found: dict[str, list[Path]] = {}
-    for _, path in sendable():
+    # The one that is slow gets a third, the others have all.
+    for _, path in sendable()[:: 3 if kind is PynetdicomQrscp else 1]:
         syntax = Instance.from_file(path).transfer_syntax_uid
         if syntax in DCMTK_SENDS if kind is DcmtkQrscp else syntax not in NOT_FOR[kind]:
             found.setdefault(syntax, []).append(path)
@@ -254,12 +255,12 @@ async def test_every_file_of_pydicom_by_get(local: LocalEntity, full_archive: Ar
     that there is no room for a context in each syntax: they are told which one to use."""
     found = await local.query(full_archive.node, QueryLevel.IMAGE)
     held = held_by(full_archive)
-    assert len(held) > 100
+    assert len(held) > (40 if isinstance(full_archive, PynetdicomQrscp) else 100)
     got: dict[str, bytes] = {}
     by_syntax = kept_by(type(full_archive))
     if isinstance(full_archive, PynetdicomQrscp):
         # It takes no lists of instances, and half a second for each: some will do.
-        by_syntax = {syntax: by_syntax[syntax][::6] for syntax in (*DCMTK_SENDS, "1.2.840.10008.1.2.4.50")}
+        by_syntax = {syntax: by_syntax[syntax][::4] for syntax in (*DCMTK_SENDS, "1.2.840.10008.1.2.4.50")}
         held = {uid: held[uid] for uid in found.uids() if any(path_of(uid) in some for some in by_syntax.values())}
     for syntax, paths in by_syntax.items():
         uids = {Instance.from_file(path).sop_instance_uid for path in paths}
@@ -293,7 +294,7 @@ async def test_every_file_of_pydicom_by_move(local: LocalEntity, full_archive: A
     if isinstance(full_archive, PynetdicomQrscp):
         # Its C-FIND does not name what has no PatientID.
         held = {uid: held[uid] for uid in (await local.query(remote, QueryLevel.IMAGE)).uids()}
-        assert len(held) > 120
+        assert len(held) > 40
     got = {path.stem: data.data_set_of(path.read_bytes()) for path in paths}
     assert got.keys() == held.keys()
     different = {uid for uid in held if got[uid] != held[uid]}

@@ -145,7 +145,7 @@ async def test_a_deflated_data_set_is_sent_with_an_even_length(
     noise = random.Random(20201031).randbytes(n_pixels)
     deflated = b""
     for n_more in range(100):
-        deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        deflater = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
         pixels = noise + bytes(range(n_more)) * 2
         deflated = deflater.compress(encode("1.2.3", pixels=pixels)) + deflater.flush()
         if len(deflated) % 2:

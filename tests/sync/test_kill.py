@@ -99,9 +99,9 @@ def assert_sound_indexes() -> None:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> places.Place:
-    """A thousand small instances and some large ones."""
+    """Hundreds of small instances and some large ones."""
     root = tmp_path_factory.mktemp("many")
-    data.write_tiny(root / "tiny", 1000, n_series=4)
+    data.write_tiny(root / "tiny", 500, n_series=4)
     data.write_ct(root / "large", 6, patient_id="Vamp002")
     return places.directory(root)
 
@@ -119,7 +119,7 @@ def directory_seconds(many: places.Place, tmp_path_factory: pytest.TempPathFacto
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("moment", moments(10, 50))
+@pytest.mark.parametrize("moment", moments(4, 50))
 async def test_killed_while_it_writes_files(
     moment: float, many: places.Place, many_held: dict[str, Held], directory_seconds: float, tmp_path: Path
 ) -> None:
@@ -136,7 +136,7 @@ async def test_killed_while_it_writes_files(
     assert set(found.uids()) == set(many_held)
 
 
-@pytest.mark.parametrize("moment", moments(4, 50))
+@pytest.mark.parametrize("moment", moments(3, 50))
 def test_killed_while_it_moves_files(
     moment: float, many: places.Place, many_held: dict[str, Held], directory_seconds: float, tmp_path: Path
 ) -> None:
@@ -184,7 +184,7 @@ def node_seconds(some: places.Place, orthanc: OrthancPeer, tmp_path_factory: pyt
     return time.monotonic() - began
 
 
-@pytest.mark.parametrize("moment", moments(10, 50))
+@pytest.mark.parametrize("moment", moments(4, 50))
 def test_killed_while_it_sends(
     moment: float,
     some: places.Place,

@@ -146,7 +146,6 @@ def test_carried_out_it_makes_every_destination_complete(
         assert not asks
 
 
-@settings(max_examples=200)
 @given(held=held_sets, has=held_sets, trust=st.sampled_from(QueryLevel), level=st.sampled_from([STUDY, SERIES]))
 def test_trust_takes_equal_counts_for_equal_data(
     held: frozenset[Image], has: frozenset[Image], trust: QueryLevel, level: QueryLevel
