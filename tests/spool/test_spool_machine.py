@@ -29,6 +29,7 @@ class Entry:
     def __init__(self, uid: str, content: bytes) -> None:
         self.uid = uid
         self.content = content
+        self.conflict = False
         self.ways: dict[str, DeliveryState] = {}
         self.not_before: dict[str, float] = {}
 
@@ -99,6 +100,7 @@ class SpoolMachine(RuleBasedStateMachine):
         if missing and not live:
             assert admitted.entry_id not in self.entries
             self.entries[admitted.entry_id] = Entry(uid, content)
+            self.entries[admitted.entry_id].conflict = kind is Arrival.CONFLICT
         elif live:
             assert admitted.entry_id in live
         else:
@@ -114,7 +116,10 @@ class SpoolMachine(RuleBasedStateMachine):
 
     def went(self, number: int) -> bool:
         """Whether the bytes of an entry are remembered when it is gone."""
-        return any(state in (DELIVERED, FILTERED) for state in self.entries[number].ways.values())
+        return self.went_of(self.entries[number])
+
+    def went_of(self, entry: Entry) -> bool:
+        return any(state in (DELIVERED, FILTERED) for state in entry.ways.values())
 
     @rule(uid=st.sampled_from(UIDS), content=st.sampled_from(CONTENTS))
     def admit_without_route(self, uid: str, content: bytes) -> None:
@@ -130,7 +135,9 @@ class SpoolMachine(RuleBasedStateMachine):
         ]  # fmt: skip
         assert admitted.n_deliveries == (not had)
         if not had:
+            known = [e for e in self.entries.values() if e.uid == uid and (e.live or self.went_of(e))]
             entry = self.entries.setdefault(admitted.entry_id, Entry(uid, content))
+            entry.conflict = entry.conflict or (not any(e.content == content for e in known) and bool(known))
             self.made += NO_WAY not in entry.ways
             entry.ways[NO_WAY] = QUARANTINED
 
@@ -141,11 +148,17 @@ class SpoolMachine(RuleBasedStateMachine):
         due = self.spool.next_due(way)
         taken = self.spool.take(way, limit, now)
         out = {delivery.entry_id for delivery in self.out[way]}
-        busy = {delivery.sop_instance_uid for delivery in self.out[way]}
+        under_way = {delivery.sop_instance_uid for delivery in self.out[way]}
+        busy = set(under_way)
         expected: list[int] = []
         waits = []
+        queued: set[str] = set()
         for number, entry in sorted(self.entries.items()):
-            if way not in self.known or entry.ways.get(way) is not QUEUED or number in out:
+            if way not in self.known or entry.ways.get(way) is not QUEUED:
+                continue
+            behind = entry.conflict and entry.uid in queued
+            queued.add(entry.uid)
+            if number in out or behind or entry.uid in under_way:
                 continue
             waits.append(entry.not_before.get(way, 0.0))
             if entry.uid in busy or entry.not_before.get(way, 0) > now or len(expected) == limit:
