@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from dcm.conf import DcmConfig
 from dcm.errors import AssociationRejectedError, NodeSyntaxError, UsageError
 from dcm.net import AccessPolicy, DcmNode, DicomEvent, LocalEntity
 from tests.net.scripted import HOST, ConnectionEndedError, calling
-from tests.peers import echoscu
+from tests.peers import echoscu, free_port
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -130,3 +132,23 @@ async def test_who_is_told_to_come_back_later_is_told_so() -> None:
             await LocalEntity(DcmNode(HOST, "BUSY", 0)).echo(remote)
         assert (caught.value.result, caught.value.source, caught.value.reason) == (2, 3, 2)
         await one.release()
+
+
+async def test_the_settings_of_the_configuration_file(tmp_path: Path) -> None:
+    path = tmp_path / "dcm_conf.toml"
+    path.write_text(
+        f'[local_nodes.default]\nhost = "{HOST}"\nae_title = "LOCALAE"\nport = {free_port()}\n'
+        'allowed_ae_titles = ["FRIEND", "BUSY"]\nallowed_addresses = ["127.0.0.0/8"]\nrequire_called_ae = true\n'
+        "max_assoc_per_peer = 1\n"
+    )
+    async with DcmConfig(path).entity().listen(take) as port:
+        answers = await asyncio.gather(
+            asyncio.to_thread(echoscu, port, "LOCALAE", calling="FRIEND", check=False),
+            asyncio.to_thread(echoscu, port, "LOCALAE", calling="STRANGER", check=False),
+            asyncio.to_thread(pynetdicom_echo, port, "FRIEND", "OTHER"),
+        )
+        assert list(answers) == [True, False, False]
+        async with calling(port) as one:
+            await one.associate((VERIFICATION, IMPLICIT), calling="BUSY")
+            assert not await asyncio.to_thread(echoscu, port, "LOCALAE", calling="BUSY", check=False)
+            await one.release()
