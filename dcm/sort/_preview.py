@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from dcm.errors import StoreError
 from dcm.instance import Instance
 from dcm.sort._look import Looked, Placed, look_at, placed
+from dcm.store import TransferMethod, reason_of
+from dcm.store._methods import SymlinkPlacing
 from dcm.store._placing import Found, Placing
+from dcm.store._tree import unsafe_path
 from dcm.store.local_dir import LocalDir
 
 __all__ = ["Preview"]
@@ -31,26 +36,54 @@ class Preview:
     ----------
     dest : LocalDir
         The true one. It is looked at, and not changed.
+    method : TransferMethod
+        How files would get there.
     tags : frozenset of int
         What is read of a file.
     """
 
-    def __init__(self, dest: LocalDir, tags: frozenset[int]) -> None:
+    def __init__(self, dest: LocalDir, method: TransferMethod, tags: frozenset[int]) -> None:
         self.dest = dest
+        self._method = method
+        self._in_the_way: dict[str, str] = {}
         self.names: dict[str, _Claim] = {}
         self._tags = tags
         self._root = os.fspath(dest.path.absolute())
         self._exists = os.path.isdir(self._root)  # noqa: PTH112
 
-    def claim(self, wanted: Sequence[tuple[str, bytes]]) -> list[bool]:
-        """Give paths to files, where nothing has them; False where something does."""
+    def claim(self, wanted: Sequence[tuple[str, bytes]]) -> list[Placed | None]:
+        """Give paths to files, where nothing has them or is in the way; None where something has them."""
         return [self._claim(target, path) for target, path in wanted]
 
-    def _claim(self, target: str, path: bytes) -> bool:
+    def _claim(self, target: str, path: bytes) -> Placed | None:
+        if self._exists and (why := self._why_not(target.rpartition("/")[0])):
+            return Placed("failed", target, why)
         if target in self.names or (self._exists and os.path.lexists(f"{self._root}/{target}")):
-            return False
+            return None
         self.names[target] = _Claim(path)
-        return True
+        return Placed("sorted", target)
+
+    def _why_not(self, directory: str) -> str:
+        """Say why nothing can be stored in a directory, '' where something can, as far as can be seen."""
+        known = self._in_the_way.get(directory)
+        if known is None:
+            above = self._why_not(directory.rpartition("/")[0]) if directory else ""
+            known = self._in_the_way[directory] = above or self._seen_from_outside(directory)
+        return known
+
+    def _seen_from_outside(self, directory: str) -> str:
+        path = f"{self._root}/{directory}"
+        try:
+            mode = os.lstat(path).st_mode
+        except FileNotFoundError:
+            return ""
+        except OSError as exc:
+            return reason_of(exc)
+        if directory and stat.S_ISLNK(mode):
+            return reason_of(unsafe_path(path))
+        if not os.path.isdir(path):  # noqa: PTH112
+            return reason_of(NotADirectoryError(errno.ENOTDIR, ""))
+        return "" if os.access(path, os.W_OK | os.X_OK) else reason_of(PermissionError(errno.EACCES, ""))
 
     def place_file(self, path: bytes) -> Placed:
         """Say what would become of a file whose path something else has."""
@@ -67,7 +100,8 @@ class Preview:
         with contextlib.suppress(OSError):
             dir_fd = os.open(f"{self._root}/{directory}", os.O_RDONLY | os.O_DIRECTORY)
         try:
-            placing = _Thought(self, instance, dir_fd, directory)
+            kind = _SymlinkThought if self._method is TransferMethod.SYMLINK else _Thought
+            placing = kind(self, instance, dir_fd, directory)
             return placed(parts, placing.place(parts[-1], self.dest.extension))
         except StoreError as exc:
             return placed(parts, exc)
@@ -86,7 +120,7 @@ class _Thought(Placing):
         self._names = preview.names
 
     def _taken(self, name: str) -> bool:
-        return self._path(name) in self._names or (self._dir_fd >= 0 and super()._taken(name))
+        return self._path(name) in self._names or (self._dir_fd >= 0 and Placing._taken(self, name))
 
     def _publish(self, name: str) -> bool:
         self._replace(name)
@@ -114,3 +148,7 @@ class _Thought(Placing):
         if claim.digest == self._digest():
             return Found.SAME
         return Found.OTHER_BYTES if claim.uid == self._instance.sop_instance_uid else Found.OTHER_INSTANCE
+
+
+class _SymlinkThought(_Thought, SymlinkPlacing):
+    """The same for a file that would be pointed to: a link that has the name already is followed."""

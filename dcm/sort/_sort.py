@@ -200,7 +200,7 @@ class _Run:
         self._method = method
         self._bridge = bridge
         tags = dest.out_fmt.tags | SORT_TAGS
-        self._preview = Preview(dest, tags) if dry_run else None
+        self._preview = Preview(dest, method, tags) if dry_run else None
         self._claimed: set[int] = set()
         self._later: list[tuple[str, bytes]] = []
         self._listing = asyncio.Lock()
@@ -317,12 +317,12 @@ class _Run:
                 chosen.append(index)
         if self._preview is not None:
             wanted = [(looked[index].text, paths[index]) for index in chosen]
-            free = await self._bridge.run(self._preview.claim, wanted)
-            for (target, _), index, is_free in zip(wanted, chosen, free, strict=True):
-                if is_free:
-                    self._note(paths[index], Placed("sorted", target), looked[index].size)
+            results = await self._bridge.run(self._preview.claim, wanted)
+            for (target, path), index, result in zip(wanted, chosen, results, strict=True):
+                if result is not None:
+                    self._note(path, result, looked[index].size)
                 else:
-                    self._later.append((target, paths[index]))
+                    self._later.append((target, path))
             return []
         return chosen
 

@@ -29,7 +29,7 @@ from dcm.store.base import TransferMethod
 if TYPE_CHECKING:
     from dcm.instance import Instance
 
-__all__ = ["METHODS", "placing_for", "why_not"]
+__all__ = ["METHODS", "SymlinkPlacing", "placing_for", "why_not"]
 
 _T = TypeVar("_T")
 
@@ -126,7 +126,7 @@ class _LinkPlacing(_FilePlacing):
             os.unlink(name, dir_fd=self._dir_fd)
 
 
-class _SymlinkPlacing(_LinkPlacing):
+class SymlinkPlacing(_LinkPlacing):
     """An instance whose file is pointed to, by its absolute path."""
 
     def _name(self, name: str) -> None:
@@ -260,7 +260,7 @@ _PLACINGS: dict[TransferMethod, type[Placing]] = {
     TransferMethod.LOCAL_COPY: _FilePlacing,
     TransferMethod.MOVE: _MovePlacing,
     TransferMethod.LINK: _LinkPlacing,
-    TransferMethod.SYMLINK: _SymlinkPlacing,
+    TransferMethod.SYMLINK: SymlinkPlacing,
 }
 METHODS = frozenset(_PLACINGS)
 """The ways into a directory besides `TransferMethod.PROXY`."""

@@ -382,6 +382,39 @@ async def test_archives_and_files_are_told_apart(tmp_path: Path) -> None:
     assert counts(report) == {"sorted": 3, "duplicate": 2, "conflict": 1, "foreign": 3, "truncated": 1}
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_what_is_in_the_way_is_foreseen(dry_run: bool, tmp_path: Path) -> None:
+    source, dest = tmp_path / "mess", tmp_path / "sorted"
+    for number in range(1, 6):
+        write_file(source / str(number), f"1.2.{number}", patient_id=f"P{number}")
+    (tmp_path / "elsewhere").mkdir()
+    dest.mkdir()
+    (dest / "P1").symlink_to(tmp_path / "elsewhere")
+    (dest / "P2").touch()
+    (dest / "P3").mkdir()
+    (dest / "P3" / "1.2.3.dcm").symlink_to(tmp_path / "nothing")
+    (dest / "P4" / "1.2.4.dcm").mkdir(parents=True)
+    report = await run(source, dest, dry_run=dry_run)
+    told = {Path(file.path).name: (file.state.value, file.reason) for file in report.found}
+    assert told.pop("4")[0] == "failed"
+    assert told == {
+        "1": ("failed", "a symbolic link is in the way"),
+        "2": ("failed", "a file has the name of a directory"),
+        "3": ("failed", "a symbolic link is in the way"),
+        "5": ("sorted", ""),
+    }
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+async def test_that_links_are_there_already_is_foreseen(tmp_path: Path) -> None:
+    source, dest = tmp_path / "mess", tmp_path / "sorted"
+    for number in range(3):
+        write_file(source / str(number), f"1.2.{number}")
+    await run(source, dest, method="symlink")
+    for dry_run in (True, False):
+        assert counts(await run(source, dest, method="symlink", dry_run=dry_run)) == {"duplicate": 3}
+
+
 def test_portions_are_placed_in_runs_of_so_many_bytes() -> None:
     mib = 1 << 20
     sizes = [20 * mib, 12 * mib, 1, 100 * mib, 5, 5]
