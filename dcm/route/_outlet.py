@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from dcm.errors import DcmError
+from dcm.errors import StoreError
 from dcm.store.base import TransferMethod
 
 if TYPE_CHECKING:
@@ -78,34 +78,26 @@ class Outlet:
         ------
         NetworkError
             The destination cannot be reached, refuses us, or was lost.
-        StoreError
-            It cannot be opened.
+        StoreError, UsageError
+            It cannot be opened, or was closed in the meantime.
         """
-        session = await self._open()
-        session.begin()
-        try:
-            return await session.queue.place(instance)
-        except DcmError:
-            # Whatever ended it has ended it for all: who comes next begins anew.
-            session.ending.set()
-            raise
-        finally:
-            session.end()
-
-    async def _open(self) -> _Session:
         while True:
-            session = self._session
-            if session is None or (session.ending.is_set() and session.task.done()):
-                if self._closed:
-                    raise RuntimeError("the outlet is closed")
-                session = self._session = _Session(self)
-            if session.ending.is_set():
-                # Two at once might be more than the peer allows.
+            session = await self._next()
+            with session.in_use():
+                await session.opened()
+                if not session.broken:
+                    return await session.place(instance)
+
+    async def _next(self) -> _Session:
+        """The session that is open, or a new one; they come one after the other, since two might be too many."""
+        while (session := self._session) is None or session.ending.is_set():
+            if self._closed:
+                raise StoreError(f"{self.sink} is closed")
+            if session is None or session.task.done():
+                self._session = _Session(self)
+            else:
                 await asyncio.wait([session.task])
-                continue
-            await session.opened()
-            if not session.ending.is_set():
-                return session
+        return session
 
     async def close(self, *, now: bool = False) -> None:
         """Close it when all that is on its way has reached an end; nothing can be placed any more.
@@ -121,11 +113,11 @@ class Outlet:
             return
         session.ending.set()
         if now:
-            session.task.cancel()
+            session.cancel()
         try:
             await asyncio.wait([session.task])
         except asyncio.CancelledError:
-            session.task.cancel()
+            session.cancel()
             await asyncio.wait([session.task])
             raise
 
@@ -139,19 +131,47 @@ class Outlet:
 
 
 class _Session:
-    """From one opening of a destination to its closing; a task of its own, so that it closes where it was opened."""
+    """From one opening of a destination to its closing; a task of its own, so that it closes where it was opened.
 
-    queue: InstanceQueue
+    Attributes
+    ----------
+    ending : Event
+        Nothing more is to be placed: it is closed as soon as all that is on its way has reached an end.
+    broken : bool
+        Something went wrong.
+    task : Task
+        What has it open.
+    """
+
+    _queue: InstanceQueue
 
     def __init__(self, outlet: Outlet) -> None:
         self._outlet = outlet
         self._loop = asyncio.get_running_loop()
-        self._n_under_way = 0
+        self._n_users = 0
+        self._under_way: set[asyncio.Task[bool]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._ready = asyncio.Event()
+        self._unused = asyncio.Event()
         self._error: BaseException | None = None
         self.ending = asyncio.Event()
+        self.broken = False
         self.task = self._loop.create_task(self._run())
+        self.task.add_done_callback(self._over)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Somebody has something to place."""
+        self._n_users += 1
+        self._unused.clear()
+        self._disarm()
+        try:
+            yield
+        finally:
+            self._n_users -= 1
+            if not self._n_users:
+                self._unused.set()
+                self._timer = self._loop.call_later(self._outlet.idle, self.ending.set)
 
     async def opened(self) -> None:
         """Wait until it is open, or say why it cannot be opened."""
@@ -159,20 +179,37 @@ class _Session:
         if self._error is not None:
             raise self._error
 
-    def begin(self) -> None:
-        """Something is on its way."""
-        self._n_under_way += 1
-        self._disarm()
+    async def place(self, instance: Instance) -> bool:
+        """Hand over an instance."""
+        # A task of its own: that the session is given up is not that the caller is cancelled.
+        placing = self._loop.create_task(self._place(instance))
+        self._under_way.add(placing)
+        try:
+            await asyncio.wait([placing])
+        except asyncio.CancelledError:
+            placing.cancel()
+            await asyncio.wait([placing])
+            raise
+        finally:
+            self._under_way.discard(placing)
+        if placing.cancelled():
+            raise StoreError(f"{self._outlet.sink} was closed before it had the instance")
+        return placing.result()
 
-    def end(self) -> None:
-        """It has reached an end."""
-        self._n_under_way -= 1
-        if not self._n_under_way:
-            self._arm()
+    async def _place(self, instance: Instance) -> bool:
+        try:
+            return await self._queue.place(instance)
+        except Exception:
+            # Whatever ended it has ended it for all: who comes next begins anew.
+            self.broken = True
+            self.ending.set()
+            raise
 
-    def _arm(self) -> None:
-        if not self.ending.is_set():
-            self._timer = self._loop.call_later(self._outlet.idle, self.ending.set)
+    def cancel(self) -> None:
+        """Give up what is on its way."""
+        for placing in self._under_way:
+            placing.cancel()
+        self.task.cancel()
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -181,26 +218,19 @@ class _Session:
 
     async def _run(self) -> None:
         outlet = self._outlet
-        try:
-            async with contextlib.AsyncExitStack() as stack:
-                sending = outlet.sink.send(outlet._report, dest=outlet.name, method=outlet.method)
-                self.queue = await stack.enter_async_context(sending)
-                self._arm()  # whoever wanted it open may be gone
-                self._ready.set()
-                await self.ending.wait()
-        except BaseException as error:
-            if self._ready.is_set():
-                self._note(error)
-            else:
-                self._error = error
-            if isinstance(error, asyncio.CancelledError):
-                raise
-        finally:
-            self.ending.set()
+        async with outlet.sink.send(outlet._report, dest=outlet.name, method=outlet.method) as queue:
+            self._queue = queue
             self._ready.set()
-            self._disarm()
+            await self.ending.wait()
+            await self._unused.wait()
 
-    def _note(self, error: BaseException) -> None:
-        """All that was placed has its answer by now: this is about the goodbye."""
-        if not isinstance(error, asyncio.CancelledError):
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._disarm()
+        self.ending.set()
+        error = None if task.cancelled() else task.exception()
+        if not self._ready.is_set():
+            self._error = error or StoreError(f"{self._outlet.sink} was closed before it was open")
+            self._ready.set()
+        elif error is not None:
+            # All that was placed has had its answer: this is about the goodbye.
             log.info("%s was not closed well: %s", self._outlet.sink, error)

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 # Nodes whose decision is remembered, for each route: a study is long over when so many others have come.
 _REMEMBERED = 20_000
+# Sets of destinations whose ways are kept.
+_MERGED = 1000
 
 
 class Router:
@@ -69,6 +71,7 @@ class Router:
             raise UsageError("no route")
         self.assoc_cache_time = assoc_cache_time
         self._lock = threading.Lock()
+        self._merged: dict[tuple[tuple[int, ...] | None, ...], tuple[list[Decision], tuple[Way, ...]]] = {}
         self._decided: list[OrderedDict[tuple[QueryLevel, str], tuple[DataSink, ...]]] = []
         self.forget()
 
@@ -101,7 +104,16 @@ class Router:
             Nothing is remembered then.
         """
         decisions = [self._decision(i, route, instance) for i, route in enumerate(self.routes)]
-        return tuple([way for ways in merged(self.routes, decisions) for way in ways])
+        key = tuple([None if isinstance(one, RouteError) else tuple(map(id, one)) for one in decisions])
+        known = self._merged.get(key)
+        if known is not None:
+            return known[1]
+        ways = tuple([way for by_route in merged(self.routes, decisions) for way in by_route])
+        if len(self._merged) >= _MERGED:
+            self._merged.clear()
+        # With the destinations, so that nothing else gets the id of one of them.
+        self._merged[key] = decisions, ways
+        return ways
 
     def _decision(self, number: int, route: Route, instance: Instance) -> Decision:
         if isinstance(route, StaticRoute):

@@ -87,7 +87,7 @@ class Archive(MemoryStore):
         report: QueryReport | None = None,
     ) -> QueryResult:
         own = QueryReport() if report is None else report
-        tags = frozenset[int]() if query is None else frozenset(int(tag) for tag in query.keys())
+        tags = frozenset(int(tag) for tag in query.keys()) if query is not None else frozenset[int]()  # noqa: SIM118
         found = await super().query(level, query, query_res, own)
         self.asked.append((found.level, tags))
         if tags & self.refuses:

@@ -300,9 +300,7 @@ def archives(draw: st.DrawFn, level: QueryLevel) -> list[Instance]:
         key = (finest, *path[: at + 1])
         return values.setdefault(key, draw(VALUES))
 
-    return [
-        make(*path, **{keyword: value(path, finest) for finest, keyword in ELEMENTS.items()}) for path in instances
-    ]
+    return [make(*path, **{keyword: value(path, finest) for finest, keyword in ELEMENTS.items()}) for path in instances]
 
 
 CONDITIONS = st.tuples(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -52,6 +53,10 @@ def test_an_instance_goes_once_to_each_destination_by_the_first_route_that_names
         Router([])
 
 
+def _given(dests: tuple[DataSink, ...], ds: Dataset) -> tuple[DataSink, ...]:
+    return dests
+
+
 @given(st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 2), max_size=3)), min_size=1, max_size=5))
 def test_once_to_each_destination_that_any_route_names(plan: list[tuple[bool, list[int]]]) -> None:
     stores = (A, B, C)
@@ -61,7 +66,7 @@ def test_once_to_each_destination_that_any_route_names(plan: list[tuple[bool, li
         if static and dests:
             routes.append(StaticRoute(dests))
         else:
-            routes.append(DynamicRoute(lambda ds, dests=dests: dests, required_elems=["Modality"]))
+            routes.append(DynamicRoute(functools.partial(_given, dests), required_elems=["Modality"]))
     ways = Router(routes).decide(make(Modality="CT"))
     wanted = {str(stores[number]) for _, numbers in plan for number in numbers}
     assert sorted(names(ways)) == sorted(wanted)
@@ -137,7 +142,7 @@ def test_threads_agree_on_a_study() -> None:
 
 def test_what_no_rule_matches_goes_where_the_other_routes_say() -> None:
     router = Router([A, by_modality(name="rules"), StaticRoute((B,)), StaticRoute((MemoryStore(name="D"),))])
-    with pytest.raises(RouteError, match="^rules: no rule matches$") as caught:
+    with pytest.raises(RouteError, match=r"^rules: no rule matches$") as caught:
         router.decide(make(Modality="US"))
     assert isinstance(caught.value, UnroutedError)
     # The rules might have named B, and have done something on the way there.
@@ -193,7 +198,7 @@ def test_what_may_be_cut_off_decides_nothing() -> None:
     late, early = (Instance.from_buffer(*uids, data[:n]) for n in (len(data) - 10, 70))
     route = DynamicRoute(SelectorDestMap([("ContentDate == ''", [A])]), name="rules")
     assert names(Router([route]).decide(late)) == ["A"]
-    with pytest.raises(RouteError, match="StudyDescription.*ends within"):
+    with pytest.raises(RouteError, match=r"StudyDescription.*ends within"):
         Router([DynamicRoute(SelectorDestMap([("StudyDescription == ''", [A])]))]).decide(early)
     with pytest.raises(RouteError, match="not complete"):
         Router([DynamicRoute(lambda ds: [A])]).decide(late)
@@ -206,7 +211,7 @@ def test_deflated_data_is_looked_at() -> None:
 
 
 def test_what_only_answers_have_decides_nothing() -> None:
-    with pytest.raises(UsageError, match="ModalitiesInStudy.*no instance has it"):
+    with pytest.raises(UsageError, match=r"ModalitiesInStudy.*no instance has it"):
         DynamicRoute(SelectorDestMap([("ModalitiesInStudy == CT", [A])]))
 
 
