@@ -105,12 +105,7 @@ def test_random_bytes(path: Path, caplog: pytest.LogCaptureFixture) -> None:
         size = (path / "journal.sqlite").stat().st_size
         for _ in range(rng.choice([1, 1, 20])):
             overwrite(path / "journal.sqlite", rng.randrange(size), rng.randbytes(rng.choice([1, 4, 64, 700])))
-        try:
-            spool = Spool(path).open()
-        except SpoolError as error:  # the version number was hit: a later dcm may know better
-            assert "later version" in error.message
-            continue
-        with spool:
+        with Spool(path) as spool:
             found = spool.recover(Route(*WAYS))
             rebuilt += bool(found.rebuilt)
             assert len(files(path)) == N - 10 or found.n_lost
