@@ -141,7 +141,8 @@ async def test_the_settings_of_the_configuration_file(tmp_path: Path) -> None:
         'allowed_ae_titles = ["FRIEND", "BUSY"]\nallowed_addresses = ["127.0.0.0/8"]\nrequire_called_ae = true\n'
         "max_assoc_per_peer = 1\n"
     )
-    async with DcmConfig(path).entity().listen(take) as port:
+    conf = await asyncio.to_thread(DcmConfig, path)
+    async with conf.entity().listen(take) as port:
         answers = await asyncio.gather(
             asyncio.to_thread(echoscu, port, "LOCALAE", calling="FRIEND", check=False),
             asyncio.to_thread(echoscu, port, "LOCALAE", calling="STRANGER", check=False),
