@@ -21,6 +21,7 @@ PUBLIC = {
     "dcm.net": {"DcmNode", "LocalEntity"},
     "dcm.node": {"DcmNode", "DicomOpType", "DicomRole", "QueryModel", "RemoteNode"},
     "dcm.query": {"DataNode", "DataPath", "QueryLevel", "QueryProv", "QueryResult"},
+    "dcm.route": {"DynamicRoute", "Router", "SelectorDestMap", "StaticRoute"},
     "dcm.store": {"DataBucket", "DataRepo", "TransferMethod"},
     "dcm.store.local_dir": {"LocalDir"},
     "dcm.store.memory": {"MemoryStore"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dcm._raw import record_of
 from dcm.attrs import Attributes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dcm.filt import Selector
     from dcm.store.base import DataSink
 
-    Rules: TypeAlias = "Mapping[Selector, Sequence[DataSink]] | Iterable[tuple[Selector | str, Sequence[DataSink]]]"
+    Rules: TypeAlias = "Mapping[Any, Sequence[DataSink]] | Iterable[tuple[Selector | str, Sequence[DataSink]]]"
 
 __all__ = ["RuleOutcome", "SelectorDestMap", "distinct"]
 

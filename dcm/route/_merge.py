@@ -60,7 +60,8 @@ def merged(routes: Sequence[Route], decisions: Sequence[Decision]) -> tuple[tupl
         taken.extend(fresh)
         result.append(tuple([way_of(route, sink) for sink in fresh]))
     if errors:
-        raise UnroutedError(errors, result)
+        message = "; ".join(dict.fromkeys(error.message for error in errors))
+        raise UnroutedError(message, errors=errors, by_route=result)
     return tuple(result)
 
 

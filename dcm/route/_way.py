@@ -66,8 +66,15 @@ class UnroutedError(RouteError):
         Why, one for each route that says nothing.
     """
 
-    def __init__(self, errors: Sequence[RouteError], by_route: Sequence[tuple[Way, ...]] = ()) -> None:
-        super().__init__("; ".join(dict.fromkeys(error.message for error in errors)))
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        errors: Sequence[RouteError] = (),
+        by_route: Sequence[tuple[Way, ...]] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
         self.by_route = tuple(by_route)
         self.ways = tuple([way for ways in by_route for way in ways])
         self.errors = tuple(errors)

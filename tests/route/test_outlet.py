@@ -126,7 +126,7 @@ async def test_it_is_not_idle_while_something_is_on_its_way() -> None:
             await asyncio.sleep(0)
         assert (doors.n_opened, doors.n_closed, doors.n_under_way) == (1, 0, 2)
         doors.go.set()
-        assert await asyncio.gather(first, second) == [True, True]
+        assert all(await asyncio.gather(first, second))
         await doors.closed.wait()
 
 

@@ -300,7 +300,10 @@ def archives(draw: st.DrawFn, level: QueryLevel) -> list[Instance]:
         key = (finest, *path[: at + 1])
         return values.setdefault(key, draw(VALUES))
 
-    return [make(*path, **{keyword: value(path, finest) for finest, keyword in ELEMENTS.items()}) for path in instances]
+    elements: list[dict[str, Any]] = [
+        {keyword: value(path, finest) for finest, keyword in ELEMENTS.items()} for path in instances
+    ]
+    return [make(*path, **own) for path, own in zip(instances, elements, strict=True)]
 
 
 CONDITIONS = st.tuples(
