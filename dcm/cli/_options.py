@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from dcm.conf import METHODS
 from dcm.levels import QueryLevel
 
 __all__ = [
@@ -27,6 +26,9 @@ __all__ = [
     "since_option",
     "to_level",
 ]
+
+# Those of dcm.conf.METHODS, which takes too long to import for --help.
+_METHODS = ("proxy", "remote_copy", "copy", "move", "link", "symlink")
 
 
 def examples(*lines: str) -> str:
@@ -118,7 +120,7 @@ method_option = click.option(
     "--method",
     "methods",
     multiple=True,
-    type=click.Choice(METHODS, case_sensitive=False),
+    type=click.Choice(_METHODS, case_sensitive=False),
     help="How data gets there: proxy (through us), remote_copy (one node sends to the other, C-MOVE), or, between "
     "directories, copy, move, link (hard links) and symlink. May be repeated: the first that is possible. Default: "
     "what a route says, else copy between directories and proxy for the rest.",

@@ -19,19 +19,20 @@ METHODS: Final = ("proxy", "remote_copy", "copy", "move", "link", "symlink")
 """What the ways to get there are called, in the file and behind ``--method``."""
 
 RULES: Final = (
-    ("--local", "says who we are, for each node and repository, whatever their local is"),
-    ("--dir-format", "is the out_fmt of every destination directory; only a template typed behind a path counts more"),
-    ("--out-file-ext", "is the file_ext of every destination directory"),
-    ("--in-file-ext", "is the file_ext of every source directory"),
-    ("--recurse", "--no-recurse, is the recurse of every source directory"),
-    ("--no-index", "is index = false for every directory"),
-    ("--method", "-m, replaces the methods of every route, those of its destinations too"),
+    (("--local",), "who we are, for each node and repository, whatever their local is"),
+    (("--dir-format",), "the out_fmt of every destination directory; a template typed behind a path counts more"),
+    (("--out-file-ext",), "the file_ext of every destination directory"),
+    (("--in-file-ext",), "the file_ext of every source directory"),
+    (("--recurse", "--no-recurse"), "the recurse of every source directory"),
+    (("--no-index",), "index = false for every directory"),
+    (("--method", "-m"), "replaces the methods of every route, and the dest_methods"),
+    (("--allow-ae", "--allow-address"), "the allowed_ae_titles and the allowed_addresses of the local node"),
+    (("--require-called-ae", "--no-require-called-ae"), "the require_called_ae of the local node"),
+    (("--max-assoc", "--max-assoc-per-peer"), "the max_assoc and the max_assoc_per_peer of the local node"),
     (
-        "--allow-ae",
-        "is the allowed_ae_titles of the local node; so do --allow-address, --require-called-ae, --max-assoc "
-        "and --max-assoc-per-peer with their settings",
+        ("--edit", "-e", "--edit-json"),
+        "come behind the filters of every route, which see the data as it was before: they replace nothing",
     ),
-    ("--edit", "-e, and --edit-json come behind the filters of every route, which see the data as it was before"),
 )
 """What each option does to the settings of the file: the same for all destinations, named, in a route, or typed."""
 

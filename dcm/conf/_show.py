@@ -81,8 +81,8 @@ def _lines(conf: DcmConfig) -> Iterator[str]:
     for name, dynamic in conf.dynamic_routes.items():
         yield from _section("dynamic_routes", name, _dynamic(conf, dynamic), *_ways(conf, name))
     yield from ("", "# What options of the command line do to all this, for every destination alike:")
-    for option, does in RULES:
-        yield from _comment(f"  {option:<15} {does}", indent=18)
+    for options, does in RULES:
+        yield from _comment(f"  {', '.join(options)}: {does}", indent=6)
 
 
 def _remote_node(name: str, node: RemoteNode) -> Iterator[str]:

@@ -10,6 +10,7 @@ import click
 import pytest
 
 from dcm.cli._root import root
+from dcm.cli.sync_cmd import command as sync
 from dcm.conf import EXAMPLE, METHODS, RULES, AccessOverrides, DcmConfig, Overrides
 from dcm.conf._file import parse_config
 from dcm.instance import Instance
@@ -149,11 +150,13 @@ def test_every_option_that_is_merged_has_its_rule() -> None:
         if isinstance(parameter, click.Option)
         for option in (*parameter.opts, *parameter.secondary_opts)
     }
-    text = "\n".join(f"{option} {does}" for option, does in RULES)
-    assert set(re.findall(r"(?<![-\w])--[a-z][-a-z]*", text)) <= options
-    for option in ("--local", "--dir-format", "--out-file-ext", "--in-file-ext", "--recurse", "--no-index", "--edit"):
-        assert option in text
+    ruled = {option for names, _ in RULES for option in names}
+    assert ruled <= options
+    assert {"--local", "--dir-format", "--out-file-ext", "--no-index", "--edit", "--edit-json", "--method"} <= ruled
     assert {method.value for method in TransferMethod} == {"local_copy" if word == "copy" else word for word in METHODS}
+    choice = next(one.type for one in sync.params if one.name == "methods")
+    assert isinstance(choice, click.Choice)
+    assert tuple(choice.choices) == METHODS
 
 
 # -- shown -------------------------------------------------------------------------------------------------------------
@@ -197,8 +200,8 @@ def test_what_options_do_is_shown(conf_path: Path) -> None:
     assert 'filt = [{ delete = ["PatientID"] }]' in sections["static_routes.linked"]
     assert "by proxy, through: edit" in sections["static_routes.linked"]
     assert "then the edits of anonymous then edit" in re.sub(r"\n# +", " ", sections["static_routes.anonymous"])
-    for option, _ in RULES:
-        assert f"#   {option} " in shown
+    for options, does in RULES:
+        assert f"{', '.join(options)}: {does}" in re.sub(r"\n# +", " ", shown)
 
 
 def test_what_is_shown_does_nothing_to_a_terminal(tmp_path: Path) -> None:
