@@ -11,16 +11,16 @@ from pathlib import Path
 from types import TracebackType
 
 from dcm._atomic import TempFile
-from dcm.errors import DcmError, InvalidDicomError, SpoolBusyError, SpoolError
+from dcm.errors import SpoolBusyError, SpoolError
 from dcm.instance import Instance
 from dcm.spool import _mending, _recovery
-from dcm.spool._admission import Arriving, Candidate, candidate_of, compare, find_known, record, rerouted
+from dcm.spool._admission import rerouted
 from dcm.spool._files import Files, Name, sync_directory
-from dcm.spool._group import GroupCommit
+from dcm.spool._intake import Intake, Route, routed
 from dcm.spool._journal import DamagedError, Journal, failure, set_aside
 from dcm.spool._mending import Choice
 from dcm.spool._queue import Queues
-from dcm.spool._records import Tally, Ways, clean
+from dcm.spool._records import Ways, clean
 from dcm.spool._verify import verify
 from dcm.spool._words import (
     NO_WAY,
@@ -155,8 +155,7 @@ class Spool:
         self._queues = Queues(
             *(self._journal, self._files, self._ways, self._step), remember=self._remember, owner=exclusive
         )
-        self._arriving = Arriving()
-        self._group: GroupCommit[Candidate] = GroupCommit(self._commit)
+        self._intake = Intake(self._journal, self._files, self._ways, self._step, self._on_conflict)
         self._first = 0
         if exclusive:
             self._first = _recovery.first_number(self._journal, self._files)
@@ -213,7 +212,14 @@ class Spool:
             raise SpoolError(f"the spool {safe_text(self.path)} is closed")
         return self._journal
 
-    def recover(self, route: Callable[[Instance], Sequence[str]]) -> Recovered:
+    def _owned(self) -> Journal:
+        """The journal of a spool that is ours."""
+        journal = self._opened
+        if not self._exclusive:
+            raise ValueError("a spool that is only looked into takes and gives nothing")
+        return journal
+
+    def recover(self, route: Route) -> Recovered:
         """Put right what a crash has left, and begin with what an earlier forwarder did not finish. Call it once.
 
         Files that are complete and in no entry are routed and get one; entries whose file is gone are counted as lost,
@@ -229,11 +235,13 @@ class Spool:
         SpoolError
             The spool cannot be read or written.
         """
-        journal = self._opened
+        journal = self._owned()
         try:
             self._queues.tidy()
             findings = _recovery.check_entries(journal, self._files, self._ways, self._first)
-            _recovery.adopt_files(journal, self._files, self._first, lambda name: self._adopt(name, route), findings)
+            _recovery.adopt_files(
+                journal, self._files, self._first, lambda name: self._intake.adopt(name, route), findings
+            )
             self._queues.tidy()
         except OSError as exc:
             raise failure(exc, self.path, "read") from exc
@@ -241,22 +249,6 @@ class Spool:
             *(findings.readmitted, findings.removed, tuple(findings.lost), findings.n_lost),
             *(self._rebuilt, findings.unreadable),
         )
-
-    def _adopt(self, name: Name, route: Callable[[Instance], Sequence[str]]) -> bool | None:
-        """Bring in a file that no entry has; False where it was not needed, and is removed."""
-        try:
-            instance = self._files.reopen(name)
-        except InvalidDicomError as exc:
-            _log.error("%s: it is in no entry, and left as it is", safe_text(exc))
-            return None
-        origin = Origin(calling_ae=instance.source_ae)
-        with self._arriving.only(instance.sop_instance_uid):
-            candidate = candidate_of(instance, origin, *self._routed(instance, route), self._on_conflict)
-            candidate.file = name
-            self._bring(candidate, instance)
-        if not candidate.used:
-            self._files.remove(name)
-        return candidate.used
 
     # -- what arrives ---------------------------------------------------------------------------------------------
 
@@ -273,7 +265,7 @@ class Spool:
         self._files.check_room(0)
         return self._files.new_temp()
 
-    def admit(self, instance: Instance, origin: Origin, route: Callable[[Instance], Sequence[str]]) -> Admitted:
+    def admit(self, instance: Instance, origin: Origin, route: Route) -> Admitted:
         """Take an instance in. When this returns it is on stable storage with all that has to be delivered.
 
         Parameters
@@ -293,81 +285,8 @@ class Spool:
         SpoolError
             It cannot be written; nothing is left of it.
         """
-        journal = self._opened
-        self._files.check_room(0 if instance.temp is not None else instance.size)
-        candidate = candidate_of(instance, origin, *self._routed(instance, route), self._on_conflict)
-        with self._arriving.only(instance.sop_instance_uid):
-            try:
-                self._bring(candidate, instance)
-            except BaseException:
-                self._take_back(journal, candidate)
-                raise
-            if candidate.placed is not None:
-                self._files.release(candidate.placed)
-                if not candidate.used:
-                    self._files.remove(candidate.placed.name)
-        self._step("answer")
-        assert candidate.result is not None
-        return candidate.result
-
-    def _bring(self, candidate: Candidate, instance: Instance) -> None:
-        """Compare, write and record it; again where what it was compared with goes away meanwhile."""
-        received_ns = time.time_ns()
-        needs_file = False
-        while candidate.result is None:
-            if candidate.ways:
-                with self._opened.read() as db:
-                    entries, past = find_known(db, candidate.hash, candidate.uid)
-                candidate.known = compare(instance, self._files, entries, past)
-                if candidate.file is None and (needs_file or not candidate.known.same):
-                    candidate.placed = self._files.write(instance, received_ns)
-                    candidate.file = candidate.placed.name
-            self._group.submit(candidate)
-            needs_file = True
-
-    def _commit(self, batch: list[Candidate]) -> None:
-        """Put the names of files on stable storage, then their entries; by one thread for all that wait."""
-        placed = [candidate.placed for candidate in batch if candidate.placed is not None]
-        if placed:
-            self._step("dirsync")
-            self._files.sync(placed)
-        self._step("journal")
-        # What has a file gets an entry again, after a power cut that the journal did not survive; a way that was added
-        # to an entry would be lost.
-        added = any(candidate.known.same for candidate in batch)
-        try:
-            with self._opened.write(durable=added) as db:
-                tally = Tally()
-                for candidate in batch:
-                    record(db, candidate, self._ways, tally)
-                tally.write(db)
-        except BaseException:
-            self._ways.forget()
-            for candidate in batch:
-                candidate.result = None
-            raise
-
-    def _take_back(self, journal: Journal, candidate: Candidate) -> None:
-        """Remove the file of an instance that could not be recorded, unless the journal has it all the same."""
-        placed = candidate.placed
-        if placed is None:
-            return
-        self._files.release(placed)
-        try:
-            with journal.read() as db:
-                recorded = db.execute("SELECT 1 FROM entry WHERE id = ?", (placed.name.number,)).fetchone()
-        except SpoolError:
-            return  # it may be needed: the next one who opens the spool will see
-        if not recorded:
-            self._files.remove(placed.name)
-
-    @staticmethod
-    def _routed(instance: Instance, route: Callable[[Instance], Sequence[str]]) -> tuple[tuple[str, ...], str]:
-        """Where an instance goes, each way once, and why that is not known."""
-        try:
-            return tuple(dict.fromkeys(route(instance))), ""
-        except DcmError as exc:
-            return (NO_WAY,), exc.message or "it cannot be routed"
+        self._owned()
+        return self._intake.admit(instance, origin, route)
 
     # -- what is delivered ----------------------------------------------------------------------------------------
 
@@ -387,7 +306,7 @@ class Spool:
         now : float
             The time, in seconds since 1970.
         """
-        self._opened  # noqa: B018
+        self._owned()
         return self._queues.take(way, limit, now)
 
     def give_back(self, deliveries: Iterable[Delivery]) -> None:
@@ -433,7 +352,7 @@ class Spool:
         results = list(results)
         if not results:
             return
-        self._opened  # noqa: B018
+        self._owned()
         settlements = self._queues.settle(results)
         try:
             if self.on_settled is not None and settlements:
@@ -460,7 +379,7 @@ class Spool:
                 db.execute("UPDATE way SET known = ? WHERE id = ?", (int(key in known or key == NO_WAY), number))
         self._ways.forget()
 
-    def reroute(self, route: Callable[[Instance], Sequence[str]]) -> int:
+    def reroute(self, route: Route) -> int:
         """Route anew what could not be routed and was queued again by `retry`; gives how many went somewhere."""
         n = 0
         for delivery in list(self.ls(ways=(NO_WAY,), states=(DeliveryState.QUEUED,))):
@@ -468,9 +387,9 @@ class Spool:
         self.tidy()
         return n
 
-    def _reroute(self, delivery: Delivery, route: Callable[[Instance], Sequence[str]]) -> bool:
+    def _reroute(self, delivery: Delivery, route: Route) -> bool:
         try:
-            keys, trouble = self._routed(self.instance(delivery), route)
+            keys, trouble = routed(self.instance(delivery), route)
         except SpoolError as exc:
             keys, trouble = (NO_WAY,), exc.message
         with self._opened.write(durable=True) as db:
