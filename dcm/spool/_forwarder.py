@@ -159,6 +159,7 @@ class Forwarder:
         self._timer: asyncio.TimerHandle | None = None
         self._telling: asyncio.Task[None] | None = None
         self._rerouting: asyncio.Task[None] | None = None
+        self._over = False
 
     def stop(self) -> None:
         """Ask it to stop, from the event loop. It finishes what is under way."""
@@ -308,7 +309,7 @@ class Forwarder:
 
     def _changed(self) -> None:
         """Something has changed, which is told in a moment, with all that changes until then."""
-        if self._timer is None and self._telling is None:
+        if self._timer is None and self._telling is None and not self._over:
             self._timer = asyncio.get_running_loop().call_later(_TELL_EVERY, self._time_to_tell)
 
     def _time_to_tell(self) -> None:
@@ -329,6 +330,7 @@ class Forwarder:
 
     async def _tell_last(self) -> None:
         """How things stand in the end."""
+        self._over = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dcm.errors import DcmError, SpoolFullError
 from dcm.spool._acks import Verdicts
 from dcm.spool._words import Arrival, DeliveryState, Origin
-from dcm.text import safe_text
+from dcm.text import plural, safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -156,7 +156,11 @@ class Reception:
         else:
             self.tally.conflicts += 1
             log.warning("%s of %s was here before, with other bytes", _uid(instance), _sender(origin))
-        self._admitted(ways)
+        log.info(
+            "received %s of %s: %s, for %s",
+            *(_uid(instance), _sender(origin), admitted.kind.value, plural(admitted.n_deliveries, "destination")),
+        )
+        self._admitted(ways if admitted.n_deliveries else ())
         return admitted, future
 
     def _admit(
