@@ -133,7 +133,9 @@ def test_a_destination_that_was_lost_before_it_was_its_turn(error: Exception, at
 
 
 def test_what_is_malformed_waits_for_a_human() -> None:
-    assert judge(Attempt(Outcome.FAILED, "an odd number of bytes")) == Verdict(Fate.QUARANTINE, "an odd number of bytes")
+    assert judge(Attempt(Outcome.FAILED, "an odd number of bytes")) == Verdict(
+        Fate.QUARANTINE, "an odd number of bytes"
+    )
 
 
 def test_what_nobody_has_foreseen_is_tried_again() -> None:
