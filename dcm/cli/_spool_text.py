@@ -65,7 +65,7 @@ def gathered(deliveries: Iterable[Delivery], ways: Iterable[str], now: float) ->
 
 def destination_lines(destinations: Sequence[Destination], counts: Counts, now: float) -> Iterator[str]:
     """A row for each destination, and why what is in quarantine is there."""
-    head = ("DESTINATION", "QUEUED", "OF THEM WAITING", "NEXT TRY", "QUARANTINED", "HELD", "CONFLICTS")
+    head = ("DESTINATION", "QUEUED", "TO RETRY", "NEXT TRY", "QUARANTINED", "HELD", "CONFLICTS")
     rows = [
         (
             _name(one.way),

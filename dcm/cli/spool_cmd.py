@@ -141,7 +141,8 @@ def retry(
     if not n:
         click.echo("Nothing there to be tried again.", err=True)
         return 1
-    when = "the forwarder was told" if told else "they are tried when a forwarder is started"
+    it_is = "it is" if n == 1 else "they are"
+    when = "the forwarder was told" if told else f"{it_is} tried when a forwarder is started"
     click.echo(f"{_counted(n)} queued again; {when}.", err=True)
     return 0
 

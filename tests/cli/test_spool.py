@@ -1,0 +1,172 @@
+"""``dcm spool``, with a forwarder that runs and without."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from dcm.errors import RouteError
+from dcm.spool import DeliveryState, Origin, Settled, Spool
+from tests import data
+from tests.cli.runner import run_dcm, run_on_terminal
+from tests.peers import HOST, DcmtkStorescp, storescu
+from tests.spool.running import ForwardProcess, contents, holds, until
+from tests.store.instances import make
+
+HERE = Origin("SCANNER", "DCM", "192.0.2.7")
+PACS = "192.0.2.1:PACS:104"
+ARCHIVE = "/archive"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A spool with something of everything: 1.1 waits, 1.2 is in quarantine, 1.3 is new, 1.4 goes nowhere."""
+    with Spool(tmp_path / "spool") as spool:
+        for number in (1, 2, 3):
+            spool.admit(make(f"1.{number}", pixels=b"pixels"), HERE, lambda _: [ARCHIVE, PACS])
+        spool.admit(make("1.4", pixels=b"pixels"), HERE, _no_rule)
+        spool.hold([ARCHIVE, PACS])
+        for delivery in spool.take(ARCHIVE, 10, time.time()):
+            spool.settle([Settled(delivery.id, DeliveryState.DELIVERED)])
+        first, second, _ = spool.take(PACS, 10, time.time())
+        later = time.time() + 3655
+        spool.settle([Settled(first.id, DeliveryState.QUEUED, "out of resources", 0xA700, later)])
+        spool.settle([Settled(second.id, DeliveryState.QUARANTINED, "refused\x1b[2J: 0xA900", 0xA900)])
+    return tmp_path / "spool"
+
+
+def _no_rule(instance: object) -> list[str]:
+    raise RouteError("no rule of scanner_rules matches")
+
+
+def states(path: Path) -> dict[str, str]:
+    """What is not at an end: UID and way to state."""
+    with Spool(path, exclusive=False) as spool:
+        return {f"{one.sop_instance_uid} {one.way}".strip(): one.state.value for one in spool.ls()}
+
+
+# -- ls ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_of_destinations(path: Path) -> None:
+    done = run_dcm("spool", "ls", "--spool", path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "DESTINATION         QUEUED  TO RETRY   NEXT TRY  QUARANTINED",
+        "/archive                 0",
+        "192.0.2.1:PACS:104       2         1  in 60 min            1",
+        "none                     0                                 1",
+        r"192.0.2.1:PACS:104: 1 quarantined: refused\x1b[2J: 0xA900 (1.2)",
+        "none: 1 quarantined: no rule of scanner_rules matches (1.4)",
+        "4 instances in the spool, 640 bytes.",
+    ]
+
+
+def test_a_table_of_deliveries(path: Path) -> None:
+    done = run_dcm("spool", "ls", "--spool", path, "1.1", "1.2")
+    head, *rows = done.stdout.splitlines()
+    assert head.split()[:4] == ["INSTANCE", "DESTINATION", "STATE", "RECEIVED"]
+    assert [row.split()[:3] for row in rows] == [["1.1", PACS, "queued"], ["1.2", PACS, "quarantined"]]
+    assert "SCANNER" in rows[0]
+    assert "in 60 min" in rows[0]
+    assert rows[0].endswith("out of resources")
+    done = run_dcm("spool", "ls", "--spool", path, "--state", "delivered", "--dest", ARCHIVE)
+    assert len(done.stdout.splitlines()) == 4
+
+
+def test_for_programs(path: Path) -> None:
+    done = run_dcm("spool", "ls", "--spool", path, "--out-format", "json")
+    document = json.loads(done.stdout)
+    assert (document["received"], document["instances"], document["spool"]) == (4, 4, str(path))
+    assert [one["destination"] for one in document["destinations"]] == [ARCHIVE, PACS, None]
+    assert "\x1b" not in done.stdout
+    lines = run_dcm("spool", "ls", "--spool", path, "--out-format", "ndjson", "--state", "quarantined")
+    found = [json.loads(line) for line in lines.stdout.splitlines()]
+    assert [(one["sop_instance_uid"], one["destination"], one["status"]) for one in found] == [
+        ("1.2", PACS, 0xA900),
+        ("1.4", None, None),
+    ]
+    assert [one for one in document["deliveries"] if one["state"] == "quarantined"] == found
+    assert found[0]["received"].endswith("Z")
+
+
+def test_no_patient_is_named(tmp_path: Path) -> None:
+    samples = data.write_series(tmp_path / "few", data.SeriesSpec(n_instances=2))
+    receiver = DcmtkStorescp(tmp_path / "receiver")
+    with ForwardProcess(tmp_path / "work", f"{HOST}:{receiver.ae_title}:{receiver.port}") as forwarder:
+        storescu(forwarder.port, "FORWARD", [sample.path for sample in samples], options=["-R"])
+        for args in (["ls"], ["ls", "--state", "queued"], ["ls", "--out-format", "json"]):
+            done = run_dcm("spool", *args, "--spool", forwarder.spool)
+            assert done.returncode == 0
+            assert "Vamp" not in done.stdout
+            assert "Dracula" not in done.stdout
+        assert forwarder.end() == 0
+        assert "Vamp" not in forwarder.said
+
+
+# -- retry and drop ----------------------------------------------------------------------------------------------------
+
+
+def test_another_try(path: Path) -> None:
+    done = run_dcm("spool", "retry", "--spool", path, "--dest", PACS)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "1 delivery queued again; it is tried when a forwarder is started.\n"
+    assert states(path) == {f"1.{n} {PACS}": "queued" for n in (1, 2, 3)} | {"1.4": "quarantined"}
+    done = run_dcm("spool", "retry", "--spool", path, "--dest", PACS)
+    assert (done.returncode, done.stderr) == (1, "Nothing there to be tried again.\n")
+
+
+def test_by_the_name_of_the_configuration(path: Path, isolated_config: Path) -> None:
+    isolated_config.write_text('[remote_nodes]\nmypacs = "192.0.2.1:PACS:104"\n')
+    assert run_dcm("spool", "retry", "--spool", path, "--dest", "mypacs").returncode == 0
+    done = run_dcm("spool", "retry", "--spool", path, "--dest", "mypac")
+    assert done.returncode == 2
+    assert "nothing in the spool is for 'mypac'" in done.stderr
+    assert PACS in done.stderr
+
+
+def test_giving_up(path: Path) -> None:
+    done = run_dcm("spool", "drop", "--spool", path)
+    assert done.returncode == 2
+    assert "there is nobody to ask" in done.stderr
+    code, shown = run_on_terminal("spool", "drop", "--spool", path, "1.2", answer="n\n")
+    assert code == 1
+    assert "Give up 1 delivery of 1 instance, quarantined, for good?" in shown
+    assert f"1.2 {PACS}" in states(path)
+    code, shown = run_on_terminal("spool", "drop", "--spool", path, "1.2", answer="y\n")
+    assert code == 0
+    assert "1 delivery given up." in shown
+    done = run_dcm("spool", "drop", "-y", "--spool", path, "--dest", PACS, "--state", "queued")
+    assert done.stderr == "2 deliveries given up.\n"
+    assert states(path) == {"1.4": "quarantined"}
+    done = run_dcm("spool", "drop", "-y", "--spool", path, "--dest", "none")
+    assert states(path) == {}
+    assert not list((path / "data").rglob("*.dcm"))
+
+
+def test_while_a_forwarder_runs(tmp_path: Path) -> None:
+    """It is told, and begins at once: by itself it would wait for longer than this test."""
+    samples = data.write_series(tmp_path / "few", data.SeriesSpec(n_instances=3))
+    receiver = DcmtkStorescp(tmp_path / "receiver")
+    dest = f"{HOST}:{receiver.ae_title}:{receiver.port}"
+    with ForwardProcess(tmp_path / "work", dest) as forwarder:
+        storescu(forwarder.port, "FORWARD", [sample.path for sample in samples], options=["-R"])
+        until(lambda: "is left alone for a while" in forwarder.said, "it has not noticed")
+        with receiver:
+            done = run_dcm("spool", "retry", "--spool", forwarder.spool, "--state", "queued", "--dest", dest)
+            assert done.stderr == "3 deliveries queued again; the forwarder was told.\n"
+            until(lambda: len(receiver.received()) == 3, "it was not told")
+        assert forwarder.end() == 0
+    assert holds(receiver.directory) == contents(samples)
+
+
+@pytest.mark.parametrize("command", ["ls", "retry", "drop"])
+def test_there_is_no_spool(tmp_path: Path, command: str) -> None:
+    done = run_dcm("spool", command, "--spool", tmp_path / "none")
+    assert done.returncode == 1
+    assert f"there is no spool in {tmp_path / 'none'}" in done.stderr
+    assert not (tmp_path / "none").exists()
+    assert "dcm/spool" in run_dcm("spool", command).stderr
