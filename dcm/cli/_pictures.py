@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from dcm.cli._run import print_error
-from dcm.errors import DcmError, StoreError, UsageError
+from dcm.errors import DataError, DcmError, StoreError, UsageError
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 __all__ = ["show_pictures"]
+
+_MAX_STDIN = 4 << 30
 
 
 def show_pictures(files: Sequence[str], image: bool, png: str | None, window: str | None, frame: int | None) -> int:
@@ -26,7 +29,7 @@ def show_pictures(files: Sequence[str], image: bool, png: str | None, window: st
     Parameters
     ----------
     files : sequence of str
-        Paths.
+        Paths; ``-`` is stdin.
     image : bool
         Show them on the terminal.
     png : str or None
@@ -45,8 +48,6 @@ def show_pictures(files: Sequence[str], image: bool, png: str | None, window: st
 
     if png is not None and len(files) != 1:
         raise UsageError("--png writes one picture", hint="name one file")
-    if "-" in files:
-        raise UsageError("a picture cannot be read from stdin", hint="name a file")
     if image and not sys.stdout.isatty():
         raise UsageError("stdout is no terminal, it cannot show pictures", hint="--png FILE writes one to a file")
     values = None if window is None else parse_window(window)
@@ -60,7 +61,7 @@ def show_pictures(files: Sequence[str], image: bool, png: str | None, window: st
             _write_png(shown, png)
         if image:
             if len(files) > 1:
-                click.echo(f"# {safe_text(file)}")
+                click.echo(f"# {safe_text('stdin' if file == '-' else file)}")
             _print(shown)
     return 1 if n_failed else 0
 
@@ -70,6 +71,11 @@ def _picture_of(file: str, frame: int, window: tuple[float, float] | None) -> Im
     from dcm.dump._picture import picture
 
     try:
+        if file == "-":
+            data = sys.stdin.buffer.read(_MAX_STDIN + 1)
+            if len(data) > _MAX_STDIN:
+                raise DataError(f"stdin: more than {_MAX_STDIN >> 30} GiB", hint="name a file")
+            return picture("stdin", frame=frame, window=window, data=data)
         return picture(file, frame=frame, window=window)
     except UsageError:
         raise
@@ -94,9 +100,12 @@ def _write_png(shown: Image, png: str) -> None:
 
 def _print(shown: Image) -> None:
     """Draw on the terminal, as large as fits."""
+    if 0 in os.get_terminal_size(sys.stdout.fileno()):
+        raise UsageError("the terminal does not say how large it is", hint="stty rows 24 cols 80 tells it")
     try:
         # Imported only now: it asks the terminal what it can do.
-        from textual_image.renderable import Image as Drawn
+        with _answers_from_the_terminal():
+            from textual_image.renderable import Image as Drawn
     except ImportError as exc:
         raise UsageError(
             f"pictures on a terminal need {exc.name}, which is not installed", hint='pip install "dcm[image]"'
@@ -104,4 +113,23 @@ def _print(shown: Image) -> None:
     from rich.console import Console
 
     console = Console(file=sys.stdout, markup=False, highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
-    console.print(Drawn(shown, width="auto", height="auto"))
+    with _answers_from_the_terminal():
+        console.print(Drawn(shown, width="auto", height="auto"))
+
+
+@contextlib.contextmanager
+def _answers_from_the_terminal() -> Iterator[None]:
+    """Let what asks the terminal read the answers from it, where stdin is something else."""
+    stdin = sys.__stdin__
+    if stdin is not None and stdin.isatty():
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        terminal = None  # nobody is asked then
+        with contextlib.suppress(OSError):
+            terminal = stack.enter_context(open(os.ttyname(sys.stdout.fileno()), encoding="latin-1"))
+        sys.__stdin__ = terminal  # type: ignore[misc]
+        try:
+            yield
+        finally:
+            sys.__stdin__ = stdin  # type: ignore[misc]

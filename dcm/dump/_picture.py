@@ -7,6 +7,7 @@ uses and dcm never imports.
 from __future__ import annotations
 
 import importlib.util
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -42,7 +43,9 @@ def parse_window(text: str) -> tuple[float, float]:
     return window
 
 
-def picture(file: str | Path, *, frame: int = 1, window: tuple[float, float] | None = None) -> Image:
+def picture(
+    file: str | Path, *, frame: int = 1, window: tuple[float, float] | None = None, data: bytes | None = None
+) -> Image:
     """Decode a frame, and make a picture of it.
 
     Parameters
@@ -53,6 +56,8 @@ def picture(file: str | Path, *, frame: int = 1, window: tuple[float, float] | N
         The number of the frame, from 1 on.
     window : tuple of float, optional
         Center and width, after rescaling. By default the first window or VOI LUT in the file, or else all there is.
+    data : bytes, optional
+        What is in the file, where it has been read already; `file` is its name for messages then.
 
     Returns
     -------
@@ -78,7 +83,7 @@ def picture(file: str | Path, *, frame: int = 1, window: tuple[float, float] | N
     name = str(file)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ds = _read(name)
+        ds = _read(name, data)
         _check(ds, name, frame, window)
         pixels = _decoded(ds, name, frame)
         color = int(ds.get("SamplesPerPixel", 1) or 1) > 1
@@ -90,11 +95,13 @@ def picture(file: str | Path, *, frame: int = 1, window: tuple[float, float] | N
             _fail(name, f"its pixel data cannot be shown: {exc}", exc)
 
 
-def _read(name: str) -> Dataset:
+def _read(name: str, data: bytes | None) -> Dataset:
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError as NoDicomError
 
     try:
+        if data is not None:
+            return dcmread(io.BytesIO(data))
         return dcmread(name, defer_size=1 << 20)
     except OSError as exc:
         raise StoreError(f"cannot read {safe_text(name)}: {exc.strerror or exc}") from exc

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
+import select
 import shutil
+import struct
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -135,6 +141,65 @@ def test_png(sample: Path, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "cannot write" in done.stderr
     assert run_dcm("dump", "--png", "a.png", sample, sample).returncode == 2
+
+
+def test_a_picture_from_stdin(sample: Path, tmp_path: Path) -> None:
+    assert run_dcm("dump", "--png", tmp_path / "a.png", sample).returncode == 0
+    done = run_dcm("dump", "--png", tmp_path / "b.png", "-", stdin=sample.read_bytes())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "b.png").read_bytes() == (tmp_path / "a.png").read_bytes()
+    done = run_dcm("dump", "--png", tmp_path / "c.png", "-", stdin=b"nothing")
+    assert (done.returncode, done.stderr[:34]) == (1, "Error: stdin: cannot be read as DI")
+
+
+def shown_by(command: str, answers: dict[bytes, bytes], size: tuple[int, int] = (24, 80)) -> bytes:
+    """What a command shows on a terminal that answers so when it is asked."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        os.execvp("sh", ["sh", "-c", command])
+    shown, seen = b"", 0
+    deadline = time.monotonic() + 25
+    while time.monotonic() < deadline and select.select([terminal], [], [], 25)[0]:
+        try:
+            chunk = os.read(terminal, 1 << 16)
+        except OSError:  # it is closed
+            break
+        shown += chunk
+        for question, answer in answers.items():
+            if question in shown[seen:]:
+                os.write(terminal, answer)
+                seen = len(shown)
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    return shown
+
+
+KITTY = {b"a=q": b"\x1b_Gi=31;OK\x1b\\"}
+SIXEL = {b"\x1b[c": b"\x1b[?62;4;22c"}
+NEITHER = {b"\x1b[c": b"\x1b[?62;22c"}
+
+
+@pytest.mark.parametrize("from_stdin", [False, True])
+@pytest.mark.parametrize(
+    ("answers", "drawn"),
+    [(KITTY | NEITHER, b"\x1b_G"), (SIXEL, b"\x1bP"), (NEITHER, "▀".encode()), ({}, "▀".encode())],
+    ids=["kitty", "sixel", "neither", "silent"],
+)
+def test_the_terminal_decides_how_pictures_are_drawn(
+    answers: dict[bytes, bytes], drawn: bytes, from_stdin: bool, sample: Path
+) -> None:
+    command = f"'{sys.executable}' -m dcm dump --image"
+    shown = shown_by(f"cat '{sample}' | {command} -" if from_stdin else f"{command} '{sample}'", answers)
+    _, _, picture = shown.partition(b"a=q")
+    marks = {b"\x1b_G": picture, b"\x1bP": shown, "▀".encode(): shown}
+    assert {mark for mark, where in marks.items() if where.count(mark) > 0} == {drawn}, shown[-300:]
+    assert b"Traceback" not in shown
+
+
+def test_a_terminal_of_no_size(sample: Path) -> None:
+    shown = shown_by(f"'{sys.executable}' -m dcm dump --image '{sample}'", {}, (0, 0))
+    assert b"the terminal does not say how large it is" in shown
 
 
 def test_half_blocks_on_a_terminal_that_knows_nothing_else(sample: Path) -> None:
