@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dcm.conf._guess import Guess, guess
 from dcm.conf._overrides import Overrides
 from dcm.conf._places import Places
-from dcm.conf._schema import AccessSettings
+from dcm.conf._schema import AccessSettings, expanded
 from dcm.errors import ConfigError, UsageError
 from dcm.node import DcmNode, RemoteNode
 from dcm.text import safe_text
@@ -256,4 +255,4 @@ class DcmConfig(Places):
         else:
             path = text
         settings.update(self.overrides.dir_settings(is_dest=True))
-        return LocalDir(self.path.absolute().parent / Path(path).expanduser(), **settings)
+        return LocalDir(self.path.absolute().parent / expanded(path), **settings)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dcm.conf._file import Sections, default_path, read_config
 from dcm.conf._guess import Guess, guess
 from dcm.conf._overrides import Overrides
-from dcm.conf._schema import ANY_ADDRESS, LocalDirSettings, near
+from dcm.conf._schema import ANY_ADDRESS, LocalDirSettings, expanded, near
 from dcm.errors import ConfigError, UsageError
 from dcm.node import DcmNode, RemoteNode
 from dcm.text import safe_text
@@ -253,7 +253,7 @@ class Places:
 
     def _named_by_path(self, text: str) -> str:
         """The name of the directory with this path: a query result, which is piped on, knows paths only."""
-        path = Path(text).expanduser().absolute()
+        path = expanded(text).absolute()
         return next((name for name, known in self.local_dirs.items() if Path(known.path) == path), text)
 
     def _with_settings(self, node: RemoteNode) -> RemoteNode:

@@ -16,6 +16,7 @@ import msgspec
 
 from dcm.errors import ConfigError, UsageError
 from dcm.node import DcmNode, RemoteNode, Timeouts, TlsConfig
+from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from dcm.net import AccessPolicy
@@ -26,6 +27,7 @@ __all__ = [
     "check_keys",
     "convert",
     "did_you_mean",
+    "expanded",
     "kind_of",
     "near",
     "read_local_dir",
@@ -143,7 +145,7 @@ def read_remote_node(where: str, raw: object, base_dir: Path) -> RemoteNode:
     if node.tls is None:
         return node
     ca, cert, tls_key = (
-        None if file is None else str(base_dir / Path(file).expanduser())
+        None if file is None else str(base_dir / _expanded(where, file))
         for file in (node.tls.ca, node.tls.cert, node.tls.key)
     )
     return dataclasses.replace(node, tls=dataclasses.replace(node.tls, ca=ca, cert=cert, key=tls_key))
@@ -156,7 +158,28 @@ def read_local_dir(where: str, raw: object, base_dir: Path) -> LocalDirSettings:
     if "path" not in table:
         raise ConfigError(f"{where} has no path")
     settings = convert(where, table, LocalDirSettings)
-    return dataclasses.replace(settings, path=str(base_dir / Path(settings.path).expanduser()))
+    return dataclasses.replace(settings, path=str(base_dir / _expanded(where, settings.path)))
+
+
+def expanded(path: str) -> Path:
+    """A path with ``~`` and ``~user`` as the directories that they are.
+
+    Raises
+    ------
+    UsageError
+        There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as exc:
+        raise UsageError(f"'{safe_text(path, 200)}': there is no such user", hint="./~name is a directory") from exc
+
+
+def _expanded(where: str, path: str) -> Path:
+    try:
+        return expanded(path)
+    except UsageError as exc:
+        raise ConfigError(f"{where}: {exc.message}", hint=exc.hint) from exc
 
 
 def near(word: str, known: Iterable[str]) -> str | None:

@@ -144,11 +144,11 @@ class LocalDir(DirSource):
         """
         path, colon, _ = text.partition("{")[0].rpartition(":")
         if "{" not in text or Path(text).is_dir():
-            return cls(Path(text).expanduser(), **settings)
+            return cls(_expanded(text), **settings)
         if not colon or not path:
             raise UsageError(f"no path before the format: {safe_text(text)!r}", hint="write PATH:FORMAT")
         out_fmt = text[len(path) + 1 :]
-        return cls(Path(path).expanduser(), **{**settings, "out_fmt": out_fmt})
+        return cls(_expanded(path), **{**settings, "out_fmt": out_fmt})
 
     def __repr__(self) -> str:
         return f"LocalDir({str(self.path)!r}, out_fmt={str(self.out_fmt)!r})"
@@ -389,3 +389,10 @@ class LocalDir(DirSource):
         if report is None:
             own.finish()
             own.raise_failures()
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as exc:  # ~somebody, whom the system does not know
+        raise UsageError(f"'{safe_text(path)}': there is no such user", hint="./~name is a directory") from exc

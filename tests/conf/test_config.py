@@ -259,3 +259,20 @@ def test_configuring_needs_neither_pydicom_nor_the_network(conf_path: Path) -> N
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_home_that_nobody_has(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    for text in (
+        '[local_dirs]\nx = "~nobody-at-all/x"',
+        '[remote_nodes.x]\nhost = "h"\ntls = { ca = "~nobody-at-all/ca.pem" }',
+        '[static_routes]\nx = "~nobody-at-all/x"',
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"c.toml: \[\w+.x\]: '~nobody-at-all/.*': there is no such user"):
+            DcmConfig(path).check()
+    path.write_text("")
+    for resolve in (DcmConfig(path).source, DcmConfig(path).dest):
+        for text in ("~nobody-at-all/x", "~nobody-at-all:{PatientID}"):
+            with pytest.raises(UsageError, match="there is no such user"):
+                resolve(text)
