@@ -44,10 +44,13 @@ class TransferReport(Report):
     patient : bool
         Whether whoever transfers tries again by itself what a peer did not take because it was busy, full or gone. Not
         where whoever reads the report does that, from a queue that outlives both.
+    only_dest : str
+        What the destination is called in JSON where there is one only, which has no name elsewhere.
     """
 
     dry_run: bool = False
     patient: bool = True
+    only_dest: str = ""
 
     def __init__(self, progress: Progress | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -355,7 +358,8 @@ class TransferReport(Report):
     def to_json(self) -> dict[str, object]:
         """The whole report as a JSON object, with the UIDs in each state at each destination."""
         instances = {
-            dest: {outcome.value: uids for outcome in ORDER if (uids := self.uids(outcome, dest))}
+            dest
+            or self.only_dest: {outcome.value: uids for outcome in ORDER if (uids := self.uids(outcome, dest))}
             | ({"pending": pending} if (pending := self.pending(dest)) else {})
             for dest in self.dests
         }

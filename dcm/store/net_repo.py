@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from typing import TYPE_CHECKING
 
 from dcm.attrs import Attributes
@@ -29,6 +30,18 @@ if TYPE_CHECKING:
     from dcm.store.base import DataSink
 
 __all__ = ["NetChunk", "NetRepo"]
+
+
+# The names of this machine that need no name server (RFC 6761 section 6.3), and what they stand for.
+_LOOPBACK = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "127.0.0.1", "::1"})
+
+
+def _place(node: DcmNode) -> tuple[str, str, int]:
+    """What tells one node from another, however its host is written."""
+    host = node.host.lower().rstrip(".")
+    with contextlib.suppress(ValueError):
+        host = str(ipaddress.ip_address(host))
+    return "localhost" if host in _LOOPBACK else host, node.ae_title, node.port
 
 
 class NetChunk:
@@ -106,7 +119,7 @@ class NetRepo:
 
     def overlaps(self, other: object) -> bool:
         """Whether another store is the same node."""
-        return isinstance(other, NetRepo) and other.remote.address == self.remote.address
+        return isinstance(other, NetRepo) and _place(other.remote) == _place(self.remote)
 
     def check_source(self) -> None:
         """Nothing to be found out without asking it."""
@@ -217,10 +230,11 @@ class NetRepo:
         return self.level if level is None and query is None and query_res is None else level
 
     def _both(self, query: Dataset | Attributes | None) -> Dataset | Attributes | None:
-        """A query within the base query; what it asks for itself stands."""
+        """A query within the base query; what it asks for itself stands, unless it only asks for it to be returned."""
         if self.base_query is None:
             return query
         both = self.base_query.copy()
         if query is not None:
-            both.update(query.to_dataset() if isinstance(query, Attributes) else query)
+            asked = query.to_dataset() if isinstance(query, Attributes) else query
+            both.update({element.tag: element for element in asked if not element.is_empty or element.tag not in both})
         return both

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dcm.report import Outcome
 from dcm.sync._targets import lost_error
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dcm.sync._targets import Target, Validator
 
 __all__ = ["Delivery"]
+
+_T = TypeVar("_T")
 
 # Patient, study and series; the instance says its own UID.
 _ABOVE = (0x00100020, 0x0020000D, 0x0020000E)
@@ -76,7 +78,7 @@ class Delivery:
             for target in waiting:
                 groups.setdefault(target.filt, []).append(target)
             ways = [self._place(instance, filt, targets) for filt, targets in groups.items()]
-            placed = [safe for way in await asyncio.gather(*ways) for safe in way]
+            placed = [safe for way in await _together(ways) for safe in way]
         if all(target.error is not None for target in self._targets):
             raise lost_error(self._targets)
         return all(placed)
@@ -99,7 +101,7 @@ class Delivery:
     async def _place(self, instance: Instance, filt: Filter | None, targets: Sequence[Target]) -> list[bool]:
         """Place an instance, or what a filter makes of it, at some destinations."""
         if filt is None:
-            return await asyncio.gather(*(target.place(instance) for target in targets))
+            return await _together(target.place(instance) for target in targets)
         changed = await self._filtered(instance, filt, targets)
         if changed is None:
             return [
@@ -108,7 +110,7 @@ class Delivery:
         with contextlib.ExitStack() as stack:
             if changed is not instance:
                 stack.enter_context(changed)
-            return await asyncio.gather(*(target.place(changed, instance) for target in targets))
+            return await _together(target.place(changed, instance) for target in targets)
 
     async def _filtered(self, instance: Instance, filt: Filter, targets: Sequence[Target]) -> Instance | None:
         """What a filter makes of an instance; None where it lets it not pass or fails, which is recorded."""
@@ -124,3 +126,14 @@ class Delivery:
             for target in targets:
                 self._report.record(instance.sop_instance_uid, outcome, dest=target.name, reason=reason)
         return changed
+
+
+async def _together(steps: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Take some steps at once. Where one fails the others are stopped, and have ended before that is raised."""
+    tasks = [asyncio.ensure_future(step) for step in steps]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

@@ -10,7 +10,14 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from dcm._bridge import Bridge
-from dcm.errors import AssociationAbortedError, ConnectionFailedError, NetworkError, PeerTimeoutError, StoreError
+from dcm.errors import (
+    AssociationAbortedError,
+    ConnectionFailedError,
+    NetworkError,
+    PartialError,
+    PeerTimeoutError,
+    StoreError,
+)
 from dcm.levels import QueryLevel
 from dcm.query import QueryResult
 from dcm.report import Outcome, QueryReport, TransferReport
@@ -18,7 +25,7 @@ from dcm.route import UnroutedError
 from dcm.store.base import TransferMethod
 from dcm.sync._delivery import Delivery
 from dcm.sync._search import Search, Transfer
-from dcm.sync._targets import Target, Validator, lost_error
+from dcm.sync._targets import ENOUGH_TO_LOOK_AHEAD, Target, Validator, lost_error
 from dcm.sync._ways import Targets
 
 if TYPE_CHECKING:
@@ -41,8 +48,6 @@ _BACKOFF = 1.0
 _RETRYABLE = (ConnectionFailedError, AssociationAbortedError, PeerTimeoutError)
 # Transfers one after the other that fail, each after all its tries.
 _MOST_FAILURES = 3
-# A source needs so many associations to be asked for the next studies while these are fetched.
-_ENOUGH_TO_LOOK_AHEAD = 5
 
 
 class SyncManager:
@@ -96,11 +101,13 @@ class SyncManager:
         self._stack = contextlib.AsyncExitStack()
         self._moved = False
         self._n_failed = 0
+        # By destination: who has which UID there. `sync` gives those of several sources one of them.
+        self.claims: dict[str, dict[str, str]] = {}
 
     async def __aenter__(self) -> SyncManager:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._bridge)
-            self._destinations = Targets(self.src, self.dests, self.report, self._bridge)
+            self._destinations = Targets(self.src, self.dests, self.report, self._bridge, self.claims)
             await self._bridge.run(self._check, self._destinations)
             for store in (self.src, *(target.sink for target in self._targets)):
                 if store.features.queryable:
@@ -225,13 +232,27 @@ class SyncManager:
         )
 
     async def _exec_chunk(self, chunk: DataChunk, targets: Sequence[Target]) -> None:
-        async for instance in chunk.gen_data():
-            with instance:
+        async with contextlib.aclosing(self._given(chunk)) as instances:
+            async for instance in instances:
                 aims = targets or await self._routed(instance)
                 for target in aims:
                     self.report.expect([instance.sop_instance_uid], dest=target.name)
                 if aims:
                     await Delivery(aims, {}, self.validators, self._bridge, self.report)(instance)
+
+    async def _given(self, chunk: DataChunk) -> AsyncGenerator[Instance, None]:
+        """What a chunk gives; that it could not give all is in the report, and ends nothing but the chunk."""
+        instances = aiter(chunk.gen_data())
+        while True:
+            try:
+                instance = await anext(instances)
+            except StopAsyncIteration:
+                return
+            except PartialError as error:
+                self.report.error(str(self.src), error.message, refused=False)
+                return
+            with instance:
+                yield instance
 
     async def _routed(self, instance: Instance) -> Sequence[Target]:
         """Where the routes send an instance; what they do not know, the report says."""
@@ -265,7 +286,7 @@ class SyncManager:
                 if self._looks_ahead():
                     await self._overlapped(transfers)
                 else:
-                    for transfer in [transfer async for transfer in transfers]:
+                    async for transfer in transfers:
                         await self._attempt(transfer)
         except (NetworkError, StoreError) as error:
             self.give_up(error)
@@ -295,8 +316,8 @@ class SyncManager:
         images = transfer.query_res
         if images is None:
             assert transfer.chunk is not None
-            async for instance in transfer.chunk.gen_data():
-                with instance:
+            async with contextlib.aclosing(self._given(transfer.chunk)) as instances:
+                async for instance in instances:
                     for target in transfer.targets or await self._routed(instance):
                         self.report.expect([instance.sop_instance_uid], dest=target.name)
             return
@@ -347,7 +368,7 @@ class SyncManager:
     def _looks_ahead(self) -> bool:
         """Whether source and destinations allow enough associations to be asked while data moves."""
         allowed = [self.src.features.at_once, *(target.sink.features.at_once for target in self._targets)]
-        return all(n == 0 or n >= _ENOUGH_TO_LOOK_AHEAD for n in allowed)
+        return all(n == 0 or n >= ENOUGH_TO_LOOK_AHEAD for n in allowed)
 
     def give_up(self, error: NetworkError | StoreError) -> None:
         """Say why what is still expected will not come."""

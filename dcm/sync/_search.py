@@ -13,7 +13,7 @@ from dcm.query._parts import parts_of
 from dcm.report import Outcome, ProblemLog, QueryReport, TransferReport
 from dcm.store.base import TransferMethod
 from dcm.sync._plan import Ask, Dest, Plan, Verdict, planning
-from dcm.sync._targets import Target
+from dcm.sync._targets import ENOUGH_TO_LOOK_AHEAD, Target
 from dcm.sync._ways import Targets
 
 if TYPE_CHECKING:
@@ -139,6 +139,13 @@ class Search:
         queried = QueryReport()
         self._report.progress.phase(f"querying {self._src}")
         async with contextlib.aclosing(self.repo.queries(level, query, query_res, queried)) as results:
+            if 0 < self._src.features.at_once < ENOUGH_TO_LOOK_AHEAD:
+                # What is asked for keeps no association from what moves in between.
+                whole = [result async for result in results]
+                self.take_over(queried)
+                for part in (part for result in whole for part in self._parts(result)):
+                    yield part
+                return
             async for result in results:
                 for part in self._parts(result):
                     yield part

@@ -83,6 +83,9 @@ async def sync(
     managers = [
         SyncManager(source, all_dests, trust_level, force_all, keep_errors, validators, own) for source in all_sources
     ]
+    for manager in managers[1:]:
+        # Edits may give instances of different sources one UID.
+        manager.claims = managers[0].claims
     try:
         # All of them, before anything moves for the first.
         for manager in managers:

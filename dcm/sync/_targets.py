@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from dcm.query import QueryResult
     from dcm.store.base import DataRepo, DataSink, InstanceQueue
 
-__all__ = ["Target", "Validator", "lost_error"]
+__all__ = ["ENOUGH_TO_LOOK_AHEAD", "Target", "Validator", "lost_error"]
 
 log = logging.getLogger(__name__)
 
 _SOP_INSTANCE_UID = 0x00080018
+
+# A node needs so many associations to be asked for the next studies while these move.
+ENOUGH_TO_LOOK_AHEAD = 5
 
 #: Says why an instance must not be copied, '' where nothing speaks against it.
 Validator: TypeAlias = "Callable[[Instance], str]"
@@ -41,6 +44,8 @@ class Target:
     filt : Filter or None
     method : TransferMethod
     report : TransferReport
+    claimed : dict of str to str, optional
+        Which UID has been taken for which instance, see `claim`; other sources may share it.
 
     Attributes
     ----------
@@ -51,7 +56,13 @@ class Target:
     """
 
     def __init__(
-        self, sink: DataSink, name: str, filt: Filter | None, method: TransferMethod, report: TransferReport
+        self,
+        sink: DataSink,
+        name: str,
+        filt: Filter | None,
+        method: TransferMethod,
+        report: TransferReport,
+        claimed: dict[str, str] | None = None,
     ) -> None:
         self.sink = sink
         self.name = name
@@ -64,8 +75,11 @@ class Target:
         self._renamed = RenamedReport(report) if filt is not None else None
         # Whether the filter may give two instances one UID, and who has which.
         self._merges = filt is not None and _SOP_INSTANCE_UID in filt.write_elems - filt.invertible_elems
-        self._claimed: dict[str, str] = {}
+        self._claimed = claimed if claimed is not None else {}
         self._queue: InstanceQueue | None = None
+        self._stack = contextlib.AsyncExitStack()
+        self._n_placing = 0
+        self._used = False
 
     @property
     def is_remote(self) -> bool:
@@ -81,6 +95,7 @@ class Target:
         """What it has of some data; None where it cannot be asked, now and later."""
         repo: DataRepo[Any] = self.sink  # type: ignore[assignment]
         try:
+            await self._make_room()
             return await repo.query(level, None, within, QueryReport())
         except ConnectionFailedError as error:
             # What cannot be reached for a question cannot be reached with data.
@@ -104,11 +119,26 @@ class Target:
         """
         if self.is_remote:
             return
-        report = self._renamed or self._report
+        self._stack = await stack.enter_async_context(contextlib.AsyncExitStack())
         try:
-            self._queue = await stack.enter_async_context(self.sink.send(report, dest=self.name, method=self.method))
+            await self._begin()
         except StoreError as error:
             raise UsageError(error.message, hint=error.hint) from error
+
+    async def _begin(self) -> None:
+        report = self._renamed or self._report
+        self._queue = await self._stack.enter_async_context(self.sink.send(report, dest=self.name, method=self.method))
+
+    async def _make_room(self) -> None:
+        """End what is open to send on, where so little is allowed that it could not be asked at the same time."""
+        few = 0 < self.sink.features.at_once < ENOUGH_TO_LOOK_AHEAD
+        if not (few and self._used) or self._n_placing:
+            return
+        self._used, self._queue = False, None
+        try:
+            await self._stack.aclose()
+        finally:
+            await self._begin()
 
     async def place(self, instance: Instance, original: Instance | None = None) -> bool:
         """Place an instance; a destination that is lost fails by itself, the others go on.
@@ -131,10 +161,14 @@ class Target:
 
     async def _place(self, instance: Instance, uid: str) -> bool:
         if self._queue is not None and self.error is None:
+            self._used = True
+            self._n_placing += 1
             try:
                 return await self._queue.place(instance)
             except NetworkError as error:
                 self.error = error
+            finally:
+                self._n_placing -= 1
         reason = self.error.message if self.error is not None else ""
         refused = isinstance(self.error, NetworkError)
         self._report.record(uid, Outcome.FAILED, dest=self.name, reason=reason, refused=refused)

@@ -33,6 +33,8 @@ class Targets:
     report : TransferReport
     bridge : Bridge
         Whether a way is possible is found out in its threads.
+    claims : dict of str to dict, optional
+        By way: which UID has been taken for which instance, see `Target.claim`.
 
     Attributes
     ----------
@@ -42,7 +44,14 @@ class Targets:
         Says what goes where, if that depends on the data.
     """
 
-    def __init__(self, src: DataBucket[Any], dests: Sequence[Dest], report: TransferReport, bridge: Bridge) -> None:
+    def __init__(
+        self,
+        src: DataBucket[Any],
+        dests: Sequence[Dest],
+        report: TransferReport,
+        bridge: Bridge,
+        claims: dict[str, dict[str, str]] | None = None,
+    ) -> None:
         routes = [dest if isinstance(dest, (StaticRoute, DynamicRoute)) else StaticRoute((dest,)) for dest in dests]
         if not routes:
             raise UsageError("no destination to sync")
@@ -54,6 +63,7 @@ class Targets:
         self._report = report
         self._bridge = bridge
         self._by_way: dict[str, Target] = {}
+        self._claims = claims if claims is not None else {}
         self._stack: contextlib.AsyncExitStack | None = None
         # A single destination needs no name.
         self._named = dynamic or sum(len(route.ways) for route in routes) > 1
@@ -115,7 +125,11 @@ class Targets:
                 hint="what is copied would show up as new data in the source",
             )
         name = str(way.sink) if self._named else ""
-        target = self._by_way[way.key] = Target(way.sink, name, way.filt, self._method(way), self._report)
+        claimed = self._claims.setdefault(way.key, {})
+        target = Target(way.sink, name, way.filt, self._method(way), self._report, claimed)
+        self._by_way[way.key] = target
+        if not self._named:
+            self._report.only_dest = str(way.sink)
         self.known.append(target)
         return target
 

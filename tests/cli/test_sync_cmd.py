@@ -267,7 +267,7 @@ def test_other_bytes_under_the_same_uid_are_a_conflict(
     assert edited.read_bytes() != content
     assert expected(samples)[edited.stem] in data_sets_in(home).values()
     report = read_report(report_path)
-    assert report["destinations"][""]["conflict"] == [edited.stem]
+    assert report["destinations"][str(home)]["conflict"] == [edited.stem]
     # Once more: the other version is there, too, and nothing more is made.
     done = run_dcm(*command, "--force-all")
     assert len(files_in(home)) == 3

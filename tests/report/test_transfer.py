@@ -305,6 +305,8 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         "sent": 1, "warned": 0, "present": 0, "filtered": 0, "failed": 0, "conflict": 1, "missing": 1
     }  # fmt: skip
     assert data["destinations"] == {"": {"sent": ["1.1"], "conflict": ["1.3"], "missing": ["1.2"]}}
+    report.only_dest = "archive"
+    assert report.to_json()["destinations"] == {"archive": data["destinations"][""]}
     assert data["exit_code"] == 3
     assert data["adds_up"] is True
     assert {"kind": "conflict", "subject": "1.3", "message": "other bytes", "path": str(tmp_path / "1.3.dcm")} in data[

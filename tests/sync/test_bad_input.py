@@ -91,11 +91,23 @@ def test_a_directory_that_is_both(here: Path, source: str, dest: str) -> None:
 
 def test_a_node_that_is_both(here: Path, dcmtk_archive: DcmtkQrscp) -> None:
     inline = f"{HOST}:{dcmtk_archive.ae_title}:{dcmtk_archive.port}"
-    for source, dest in (("mypacs", "mypacs"), ("mypacs", inline), (inline, "mypacs")):
+    localhost = inline.replace(HOST, "LocalHost")
+    for source, dest in (("mypacs", "mypacs"), ("mypacs", inline), (inline, "mypacs"), (localhost, "mypacs")):
         assert "is source and destination at once" in refused(here, "-s", source, "-q", "PatientID=x", dest)
         # It is refused even where it is the last of the sources.
         sources = ("-s", "./archive", "-s", source)
         assert "is source and destination at once" in refused(here, *sources, "other", dest)
+
+
+def test_how_a_host_is_written_makes_no_other_node() -> None:
+    def store(text: str) -> NetRepo:
+        return NetRepo(LocalEntity(DcmNode(HOST, "LOCALAE")), DcmNode.parse(text))
+
+    mine = ("127.0.0.1:PACS:104", "localhost:PACS:104", "[::1]:PACS:104", "[0:0:0:0:0:0:0:1]:PACS:104")
+    assert all(store(one).overlaps(store(other)) for one in mine for other in mine)
+    assert store("mypacs.org:PACS:104").overlaps(store("MyPACS.org:PACS:104"))
+    for other in ("localhost:PACS:105", "localhost:OTHER:104", "127.0.0.2:PACS:104", "mypacs.org:PACS:104"):
+        assert not store(other).overlaps(store("localhost:PACS:104"))
 
 
 @pytest.mark.parametrize("method", ["copy", "move", "link", "symlink"])

@@ -130,7 +130,7 @@ async def test_killed_while_it_writes_files(
     report = sync_whole(tmp_path / "report.json", "-s", many.name, home)
     assert visible(home) == many_held
     assert (report["counts"]["present"], report["counts"]["sent"]) == (len(kept), len(many_held) - len(kept))
-    assert set(report["destinations"][""].get("present", ())) == set(kept)
+    assert set(report["destinations"][str(home)].get("present", ())) == set(kept)
     assert_sound_indexes()
     found = await LocalDir(home).query(QueryLevel.IMAGE)
     assert set(found.uids()) == set(many_held)
@@ -200,7 +200,7 @@ def test_killed_while_it_sends(
     report = sync_whole(tmp_path / "report.json", "-s", some.name, node(orthanc))
     assert places.archive(orthanc).holds() == some_held
     # Orthanc may have been about to store the last one when we looked.
-    assert set(report["destinations"][""].get("present", ())) >= set(kept)
+    assert set(report["destinations"][node(orthanc)].get("present", ())) >= set(kept)
     assert report["counts"]["present"] + report["counts"]["sent"] == len(some_held)
     assert_sound_indexes()
 
@@ -233,7 +233,7 @@ def test_ctrl_c_while_it_writes_files(tmp_path: Path) -> None:
     assert kept.items() <= source.items()
     report = read_report(report_path)
     assert (report["interrupted"], report["exit_code"]) == (True, 130)
-    assert set(report["destinations"][""]["sent"]) == set(kept)
+    assert set(report["destinations"][str(home)]["sent"]) == set(kept)
     report = sync_whole(report_path, "-s", tmp_path / "source", home)
     assert visible(home) == source
     assert (report["counts"]["present"], report["counts"]["sent"]) == (len(kept), len(source) - len(kept))
@@ -254,7 +254,7 @@ def test_ctrl_c_while_it_sends(
     assert kept.items() <= some_held.items()
     report = read_report(report_path)
     assert (report["interrupted"], report["exit_code"]) == (True, 130)
-    assert set(report["destinations"][""]["sent"]) <= set(kept)
+    assert set(report["destinations"][f"127.0.0.1:{proxy.ae_title}:{proxy.port}"]["sent"]) <= set(kept)
     report = sync_whole(report_path, "-s", some.name, node(orthanc))
     assert places.archive(orthanc).holds() == some_held
-    assert set(report["destinations"][""]["present"]) == set(kept)
+    assert set(report["destinations"][node(orthanc)]["present"]) == set(kept)

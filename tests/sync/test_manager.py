@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from dcm.errors import (
     ConnectionFailedError,
     NetworkError,
     OperationFailedError,
+    PartialError,
     StoreError,
     UsageError,
 )
@@ -345,6 +348,92 @@ async def test_a_source_with_few_associations_is_asked_first() -> None:
     assert uids(dest) == uids(source)
 
 
+async def test_with_few_associations_finding_and_moving_take_turns() -> None:
+    """The first data moves before all is compared, and nothing is open to send on while a destination is asked."""
+    order: list[str] = []
+
+    class Narrow(Watched):
+        async def query(self, *args: Any, **kwargs: Any) -> QueryResult:
+            order.append("asked")
+            return await super().query(*args, **kwargs)
+
+        @contextlib.asynccontextmanager
+        async def send(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            async with super().send(*args, **kwargs) as queue:
+                order.append("open")
+                yield queue
+                order.append("closed")
+
+    source, dest = Slow([*study(1), *study(2)], at_once=2), Narrow(features=replace(MemoryStore.features, at_once=1))
+    source.order = order
+    await sync(source, dest)
+    assert order[:6] == ["open", "found 0", "found 1", "asked", "fetched", "closed"]
+    assert order[6:] == ["open", "asked", "fetched", "closed"]
+    assert uids(dest) == uids(source)
+
+
+async def test_what_fails_leaves_nothing_running() -> None:
+    """One destination fails in a way that ends the sync while another is still at it."""
+    begun = asyncio.Event()
+    ended: list[str] = []
+
+    class Slowly(MemoryStore):
+        @contextlib.asynccontextmanager
+        async def send(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            yield self.Queue()
+
+        class Queue:
+            async def place(self, instance: Instance) -> bool:
+                begun.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await asyncio.sleep(0)
+                    ended.append("slowly")
+                return True
+
+    class Broken(MemoryStore):
+        @contextlib.asynccontextmanager
+        async def send(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            yield self.Queue()
+
+        class Queue:
+            async def place(self, instance: Instance) -> bool:
+                await begun.wait()
+                raise StoreError("no room")
+
+    report = TransferReport()
+    await sync(MemoryStore(study(1, 1)), [Slowly(name="slowly"), Broken(name="broken")], report=report)
+    assert ended == ["slowly"]
+    assert report.exit_code != 0
+    assert report.adds_up()
+
+
+async def test_a_bucket_that_cannot_give_all() -> None:
+    class Bucket(MemoryStore):
+        async def gen_chunks(self) -> AsyncGenerator[Any, None]:
+            for number in (1, 2):
+                yield Chunk(study(number, 1))
+
+    class Chunk:
+        def __init__(self, instances: list[Instance]) -> None:
+            self.instances = instances
+
+        async def gen_data(self) -> AsyncGenerator[Instance, None]:
+            for instance in self.instances:
+                yield instance
+            raise PartialError("one tape was torn")
+
+    dest, report = MemoryStore(name="there"), TransferReport()
+    source = Bucket()
+    source.features = Features(readable=True)
+    await sync(source, dest, report=report)
+    assert uids(dest) == {"1.2.1.9.1", "1.2.2.9.1"}, "the other chunks still come"
+    assert (report.exit_code, report.adds_up()) == (3, True)
+    assert "one tape was torn" in report.summary()
+    assert (await sync(source, dest, dry_run=True, report=TransferReport())).exit_code == 3
+
+
 async def test_stopped_in_the_middle() -> None:
     class Stuck(MemoryStore):
         async def fetch(self, *args: Any, **kwargs: Any) -> None:
@@ -417,6 +506,18 @@ async def test_a_filter_that_gives_two_instances_one_uid() -> None:
         assert set(report.uids(outcome)) | set(report.uids(Outcome.FAILED)) == uids(study(1))
         assert (report.counts[outcome], report.counts[Outcome.FAILED], report.exit_code) == (1, 2, 3)
         assert report.adds_up()
+
+
+async def test_sources_whose_instances_get_one_uid() -> None:
+    """As within one source: never silently one of them."""
+    dest, report = MemoryStore(name="there"), TransferReport()
+    route = StaticRoute((dest,), make_edit_filter({"SOPInstanceUID": "1.9.9"}))
+    sources = [MemoryStore(study(1, 1), name="a"), MemoryStore(study(2, 1), name="b")]
+    await sync(sources, route, report=report)
+    assert len(dest) == 1
+    assert report.uids(Outcome.SENT) == ["1.2.1.9.1"]
+    assert report.uids(Outcome.FAILED) == ["1.2.2.9.1"]
+    assert (report.exit_code, report.adds_up()) == (3, True)
 
 
 async def test_copies_of_one_instance_behind_a_filter_are_one() -> None:
