@@ -149,11 +149,12 @@ class Deciding:
         """Decide by what is known of nodes, or of what is below them."""
         for node, paths in below.items():
             decisions = {path: self._decision(path) for path in paths}
-            first = min(paths)
             if None in decisions.values():
-                self._open[node] = first
+                self._open[node] = min(paths)
                 continue
-            self._settle(node, decisions[first])
+            # As in a stream, where what no rule matches is not remembered.
+            routed = [path for path in paths if not isinstance(decisions[path], RouteError)]
+            self._settle(node, decisions[min(routed or paths)])
             if len({_sign(decision) for decision in decisions.values()}) > 1:
                 self.mixed.append(node)
 

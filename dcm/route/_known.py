@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from dcm._dictionary import entry_of
-from dcm.attrs import Attributes
+from dcm.attrs import Attributes, Value
 from dcm.levels import QueryLevel
 from dcm.query._keys import level_of
 
@@ -46,7 +46,11 @@ class Known:
         for uid, record in zip(answer.uids(), answer.records(), strict=True):
             if not uid:
                 continue  # patients without an ID have nothing in common
-            fresh = [element for element in record.elements() if element[0] in tags and element[2] is not None]
+            fresh = [
+                (tag, vr, value)
+                for tag, vr, value in record.elements()
+                if tag in tags and value is not None and not _garbled(value)
+            ]
             if fresh:
                 self._records[level, uid] = self._records.get((level, uid), _NOTHING).replace(fresh)
             if asked:
@@ -65,6 +69,13 @@ class Known:
         """Which of some elements are worth asking for: not known of a node, and not asked for at its level before."""
         key = QueryLevel(len(path) - 1), path[-1]
         return tags - self._asked.get(key, frozenset()) - self.of(path).keys()
+
+
+def _garbled(value: Value) -> bool:
+    """Whether it is text that came in another character set than the answer says."""
+    if isinstance(value, tuple):
+        return any(map(_garbled, value))
+    return isinstance(value, str) and "\ufffd" in value
 
 
 def return_keys(tags: Iterable[int]) -> Attributes:

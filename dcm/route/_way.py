@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,10 +83,25 @@ class UnroutedError(RouteError):
 
 def sink_key(sink: DataSink) -> str:
     """What a destination is known by: a directory by its absolute path, wherever the process runs."""
-    path = getattr(sink, "path", None)
-    return str(path.absolute()) if isinstance(path, Path) else str(sink)
+    path = _path_of(sink)
+    return str(sink) if path is None else str(path.absolute())
 
 
 def same_sink(one: DataSink, other: DataSink) -> bool:
-    """Whether two destinations are one."""
-    return one is other or (sink_key(one) == sink_key(other) and one.overlaps(other))
+    """Whether two destinations are one; a directory within another one is another one."""
+    if one is other:
+        return True
+    paths = _path_of(one), _path_of(other)
+    if paths[0] is not None and paths[1] is not None:
+        return _real(paths[0].absolute()) == _real(paths[1].absolute())
+    return one.overlaps(other)
+
+
+def _path_of(sink: DataSink) -> Path | None:
+    path = getattr(sink, "path", None)
+    return path if isinstance(path, Path) else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _real(path: Path) -> Path:
+    return path.resolve()

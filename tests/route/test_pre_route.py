@@ -112,6 +112,16 @@ async def test_an_empty_value_in_an_answer_decides_nothing() -> None:
     assert len(archive.given) == 3
 
 
+async def test_text_in_an_unknown_character_set_decides_nothing() -> None:
+    archive = Archive(CT_AND_MR, knows=["StudyDescription"])
+    found = QueryResult(STUDY)
+    for record in (await archive.query(STUDY)).records():
+        found.add(record.replace([(tag("StudyDescription"), "LO", "Gr\ufffd\ufffde")]))
+    archive.knows.remove(tag("StudyDescription"))
+    router = Router([DynamicRoute(rule("StudyDescription == X"))])
+    assert sent(await router.pre_route(archive, query_res=found), archive) == one_by_one(router, archive)
+
+
 async def test_what_a_study_says_of_its_modality_is_not_believed() -> None:
     """Some archives answer with an attribute of one of the series, or of the last one."""
     instances = [make(series=1, Modality="CT"), make(series=2, Modality="CT")]
@@ -195,6 +205,16 @@ async def test_a_study_of_which_parts_would_go_elsewhere_stays_together() -> Non
     shares = await Router([DynamicRoute(rule("Modality == CT"), SERIES)]).pre_route(archive, report=report)
     assert {name: len(uids) for name, uids in sent(shares, archive).items()} == {"A": 1, "B": 2}
     assert report.doubts == []
+
+
+async def test_a_study_goes_where_the_first_of_it_goes_that_a_rule_matches() -> None:
+    instances = [make(series=1, Modality="SR"), make(series=2, Modality="CT")]
+    archive = Archive(instances, knows=["Modality"])
+    report = TransferReport()
+    shares = await Router([DynamicRoute(rule("Modality == CT", default=None))]).pre_route(archive, report=report)
+    assert len(sent(shares, archive)["A"]) == 2
+    assert not report.errors
+    assert len(report.doubts) == 1
 
 
 async def test_an_earlier_result_is_all_that_is_looked_at() -> None:

@@ -241,6 +241,9 @@ def test_two_objects_of_one_destination_are_one(tmp_path: Path) -> None:
     router = Router([NetRepo(local, node), NetRepo(local, node), LocalDir(tmp_path), LocalDir(tmp_path)])
     assert names(router.decide(make())) == ["127.0.0.1:PACS:104", str(tmp_path)]
     assert len(router.ways) == 2
+    (tmp_path / "link").symlink_to(tmp_path)
+    nested = Router([LocalDir(tmp_path), LocalDir(tmp_path / "below"), LocalDir(tmp_path / "link")])
+    assert names(nested.decide(make())) == [str(tmp_path), str(tmp_path / "below")]
     twins = Router([MemoryStore(), MemoryStore()])
     assert len(twins.decide(make())) == 2
 
