@@ -595,19 +595,19 @@ async def test_a_journal_with_a_fault_ends_the_courier(spool: MemorySpool) -> No
 async def test_memory_stays_flat() -> None:
     """Nothing is kept for an instance that has reached an end."""
     spool, sink = _Endless(), _Forgetful()
-    spool.left = 500
+    spool.left = 200
     courier = courier_to(sink, spool)
     async with running(courier):
         await courier.drained()
         gc.collect()
         before = len(gc.get_objects())
-        spool.left = 4000
+        spool.left = 1500
         courier.wake()
         await courier.drained()
         gc.collect()
         grown = len(gc.get_objects()) - before
-    assert (spool.n_given, spool.n_settled) == (4500, 4500)
-    assert grown < 500
+    assert (spool.n_given, spool.n_settled) == (1700, 1700)
+    assert grown < 300
 
 
 class _Endless(MemorySpool):
