@@ -28,6 +28,13 @@ def _list_formats(ctx: click.Context, param: click.Parameter, value: bool) -> No
     ctx.exit()
 
 
+def _named(ctx: click.Context, param: click.Parameter, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    """Refuse an empty name, of a variable that is not set say: it would be the current directory."""
+    if not value or "" in (value if isinstance(value, tuple) else (value,)):
+        raise click.BadParameter("an empty name", ctx, param)
+    return value
+
+
 @click.command(
     "sort",
     epilog=examples(
@@ -38,8 +45,8 @@ def _list_formats(ctx: click.Context, param: click.Parameter, value: bool) -> No
         "dcm sort --method move ~/mess ~/mess",
     ),
 )
-@click.argument("sources", nargs=-1, required=True, metavar="SRC...", type=click.Path(path_type=Path))
-@click.argument("dest", metavar="DEST")
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...", type=click.Path(), callback=_named)
+@click.argument("dest", metavar="DEST", callback=_named)
 @click.option(
     "-m",
     "--method",
@@ -93,7 +100,7 @@ def _list_formats(ctx: click.Context, param: click.Parameter, value: bool) -> No
 @click.pass_obj
 def command(
     state: CliState,
-    sources: tuple[Path, ...],
+    sources: tuple[str, ...],
     dest: str,
     method: str,
     conflict: str,
@@ -143,7 +150,7 @@ def command(
 
 
 def _run(
-    sources: tuple[Path, ...], dest: LocalDir, options: dict[str, object], report: SortReport, progress: bool
+    sources: tuple[str, ...], dest: LocalDir, options: dict[str, object], report: SortReport, progress: bool
 ) -> int | None:
     """Do it; returns an exit code where the report does not know it."""
     from dcm.cli._loop import run_async

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from dcm.errors import DcmError, InvalidDicomError, StoreError, UsageError
@@ -14,6 +15,7 @@ from dcm.sort._archives import is_archive_file
 from dcm.sort._dicomdir import referenced_files
 from dcm.sort._look import DICOMDIR_CLASS, PORTION, SORT_TAGS
 from dcm.store import TransferMethod
+from dcm.store._methods import why_no_link_between
 from dcm.store.index._walk import walk
 from dcm.text import safe_text
 
@@ -137,8 +139,8 @@ def survey(
     Raises
     ------
     UsageError
-        A source is not there or nothing that can be sorted, an archive cannot be treated so, or the destination is a
-        source and files would not leave it.
+        A source is not there or nothing that can be sorted, an archive cannot be treated so, links cannot lead from
+        one file system to another, or the destination is a source and files would not leave it.
     """
     found: dict[str, list[str]] = {"directories": [], "dicomdirs": [], "files": [], "archives": []}
     for source in sources:
@@ -153,6 +155,8 @@ def survey(
             f"{safe_text(found['archives'][0])} is an archive: what is in it can only be copied",
             hint="use --method copy, or unpack it first",
         )
+    if method is TransferMethod.LINK:
+        _check_links(found, Path(dest))
     directories = found["directories"]
     if recurse:  # one within another is listed with it
         directories = [each for each in directories if not any(_is_within(each, other) for other in directories)]
@@ -174,6 +178,13 @@ def survey(
         recurse,
         file_ext.removeprefix("."),
     )
+
+
+def _check_links(found: dict[str, list[str]], dest: Path) -> None:
+    """See whether there can be links at all: what is on another file system need not be tried file by file."""
+    for path in [*found["directories"], *[os.path.dirname(each) for each in found["dicomdirs"]]]:  # noqa: PTH120
+        if why := why_no_link_between(Path(path), dest):
+            raise UsageError(safe_text(why), hint="use --method copy, or symlink")
 
 
 def _is_within(path: str, other: str) -> bool:

@@ -29,7 +29,7 @@ from dcm.store.base import TransferMethod
 if TYPE_CHECKING:
     from dcm.instance import Instance
 
-__all__ = ["METHODS", "SymlinkPlacing", "placing_for", "why_not"]
+__all__ = ["METHODS", "SymlinkPlacing", "placing_for", "why_no_link_between", "why_not"]
 
 _T = TypeVar("_T")
 
@@ -284,7 +284,8 @@ def why_not(method: TransferMethod, source: Path, dest: Path) -> str:
     return _why_no_link(source, dest) if method is TransferMethod.LINK else ""
 
 
-def _why_no_link(source: Path, dest: Path) -> str:
+def why_no_link_between(source: Path, dest: Path) -> str:
+    """Say why no file right in one directory can be linked into another, '' where it can; see `why_not`."""
     there = dest.absolute()
     while not there.exists():
         there = there.parent
@@ -292,8 +293,17 @@ def _why_no_link(source: Path, dest: Path) -> str:
         mounts = [_mount_of(place) for place in (source, there)]
     except OSError as exc:
         return f"{source} and {dest} cannot be linked: {exc.strerror}"
-    if mounts[0] != mounts[1]:
-        return f"{source} and {dest} are on different file systems: no file can be in both"
+    same = mounts[0] == mounts[1]
+    return "" if same else f"{source} and {dest} are on different file systems: no file can be in both"
+
+
+def _why_no_link(source: Path, dest: Path) -> str:
+    why = why_no_link_between(source, dest)
+    if why:
+        return why
+    there = dest.absolute()
+    while not there.exists():
+        there = there.parent
     for place in (source, there):
         below = _mounts_below(place)
         if below:

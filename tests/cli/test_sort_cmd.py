@@ -82,3 +82,13 @@ def test_what_is_left_is_told_without_escape_sequences(tmp_path: Path) -> None:
     assert "\x1b[2J" not in shown
     assert "evil\\x1b[2J" in shown
     assert "3 sorted, 2 duplicate, 1 conflict, 3 foreign, 1 truncated, 1 unreadable" in shown
+
+
+def test_an_empty_name_is_not_the_current_directory(tmp_path: Path) -> None:
+    """That of a variable that is not set: nothing shall be sorted into wherever one is."""
+    write_file(tmp_path / "mess" / "a", "1.2.1")
+    for args in (("mess", ""), ("", "sorted")):
+        done = run_dcm("sort", *args, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "an empty name" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mess"]

@@ -449,3 +449,14 @@ def test_a_file_that_is_replaced_while_it_is_kept_open_is_not_linked_as_another(
     assert (placed.state, placed.reason) == ("failed", "it has vanished")
     assert not list((tmp_path / "sorted").rglob("*.dcm"))
     sorter.close()
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system")
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_links_to_another_file_system_are_refused_at_once(dry_run: bool, tmp_path: Path) -> None:
+    write_file(tmp_path / "mess" / "a", "1.2.1")
+    if tmp_path.stat().st_dev == Path("/dev/shm").stat().st_dev:
+        pytest.skip("no second file system")
+    with pytest.raises(UsageError, match="different file systems"):
+        await run(tmp_path / "mess", Path("/dev/shm/dcm-test-that-is-never-made"), method="link", dry_run=dry_run)
+    assert not Path("/dev/shm/dcm-test-that-is-never-made").exists()
