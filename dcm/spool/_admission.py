@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dcm.instance import Instance
-from dcm.spool._files import Files, Name, Placed, digest_of
+from dcm.spool._files import Files, digest_of
 from dcm.spool._records import DROPPED, HAD, LOST, QUARANTINED, QUEUED, Tally, Ways, clean, parse_fate, span, uid_hash
+from dcm.spool._shards import Name, Placed
 from dcm.spool._verify import check_of
 from dcm.spool._words import NO_WAY, Admitted, Arrival, Delivery, OnConflict, Origin
 
@@ -27,20 +28,25 @@ class Arriving:
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._uids: set[str] = set()
+        self._waiting = 0
 
     @contextmanager
     def only(self, uid: str) -> Iterator[None]:
         """Wait for others that bring the same instance; they wait for us."""
         with self._condition:
             while uid in self._uids:
-                self._condition.wait()
+                self._waiting += 1
+                try:
+                    self._condition.wait()
+                finally:
+                    self._waiting -= 1
             self._uids.add(uid)
         try:
             yield
         finally:
             with self._condition:
                 self._uids.discard(uid)
-                if self._uids:
+                if self._waiting:
                     self._condition.notify_all()
 
 

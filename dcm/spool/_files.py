@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from dcm._atomic import TempFile
 from dcm._unchanged import FileMark
@@ -16,70 +14,13 @@ from dcm.errors import InvalidDicomError, SpoolError, SpoolFullError
 from dcm.instance import Instance
 from dcm.part10 import read_meta
 from dcm.spool._journal import failure
+from dcm.spool._shards import DIRECTORY, Name, Placed, Shards
 from dcm.text import safe_text
 
-__all__ = ["Files", "Name", "Placed", "digest_of", "sync_directory"]
+__all__ = ["Files", "digest_of", "sync_directory"]
 
-_SHARD_BITS = 10  # as many files in a directory, at most
 _CHUNK = 1 << 20
 _META_LIMIT = 1 << 16
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class Name(NamedTuple):
-    """What the name of a file says of it.
-
-    Attributes
-    ----------
-    number : int
-        Of its entry.
-    received_ns : int
-        When it arrived, in nanoseconds since 1970.
-    offset : int
-        Where its data set begins: preamble and file meta information go before.
-    size : int
-        Bytes of the data set.
-    """
-
-    number: int
-    received_ns: int
-    offset: int
-    size: int
-
-    def __str__(self) -> str:
-        return f"{self.number}-{self.received_ns}-{self.offset}-{self.size}.dcm"
-
-    @property
-    def shard(self) -> str:
-        """The directory that it is in."""
-        return f"{self.number >> _SHARD_BITS:06x}"
-
-    @classmethod
-    def parse(cls, name: str) -> Name | None:
-        """What a name says; None where it is not one of ours."""
-        parts = name.removesuffix(".dcm").split("-")
-        if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) < 20 for part in parts):
-            return None
-        found = cls(*map(int, parts))
-        return found if str(found) == name else None
-
-
-class _Shard:
-    """A directory in which files get their names now."""
-
-    __slots__ = ("fd", "key", "users")
-
-    def __init__(self, key: str, fd: int) -> None:
-        self.key = key
-        self.fd = fd
-        self.users = 0
-
-
-class Placed(NamedTuple):
-    """A file that has its name; whether the name is on stable storage is another question."""
-
-    name: Name
-    shard: _Shard
 
 
 class Files:
@@ -103,33 +44,23 @@ class Files:
     def __init__(self, root: Path, min_free: int | None, step: Callable[[str], None]) -> None:
         self.root = root
         self._step = step
-        self._lock = threading.Lock()
-        self._shards: dict[str, _Shard] = {}
-        self._current = ""
-        self._next = 1
         self.stuck: dict[int, Name] = {}
         try:
             root.mkdir(mode=0o700, exist_ok=True)
-            self._fd = os.open(root, _DIRECTORY)
+            self._fd = os.open(root, DIRECTORY)
             total = os.fstatvfs(self._fd)
         except OSError as exc:
             raise failure(exc, root) from exc
         self.min_free = min(64 << 20, total.f_blocks * total.f_frsize // 20) if min_free is None else min_free
         self._dev = os.fstat(self._fd).st_dev
+        self.shards = Shards(self._fd)
 
     def close(self) -> None:
         """Let go of the directories."""
-        with self._lock:
-            while self._shards:
-                os.close(self._shards.popitem()[1].fd)
-            fd, self._fd = self._fd, -1
-            if fd >= 0:
-                os.close(fd)
-
-    def begin(self, number: int) -> None:
-        """Say which number the next file gets; earlier ones belong to those who were here before."""
-        with self._lock:
-            self._next = number
+        self.shards.close()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def check_room(self, size: int) -> None:
         """See whether there is room for that many bytes more.
@@ -182,14 +113,14 @@ class Files:
                 self._step("fsync")
                 # Before it has a name: whatever is found under a name after a power cut is complete.
                 os.fsync(temp.fd)
-                name, shard = self._named(temp.size - instance.size, instance.size, received_ns)
+                placed = self.shards.name(temp.size - instance.size, instance.size, received_ns)
                 try:
                     self._step("link")
-                    temp.publish(shard.fd, str(name))
+                    temp.publish(placed.shard.fd, str(placed.name))
                 except BaseException:
-                    self.release(Placed(name, shard))
+                    self.shards.release(placed)
                     raise
-                return Placed(name, shard)
+                return placed
             finally:
                 if owned:
                     temp.discard()
@@ -210,29 +141,6 @@ class Files:
         except OSError as exc:
             raise failure(exc, self.root) from exc
 
-    def sync_shard(self, key: str) -> None:
-        """Put all names in a directory on stable storage, and its own.
-
-        Raises
-        ------
-        OSError
-            That failed.
-        """
-        fd = os.open(key, _DIRECTORY, dir_fd=self._fd)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.fsync(self._fd)
-
-    def release(self, placed: Placed) -> None:
-        """Say that nothing more is done with a file that was written."""
-        with self._lock:
-            shard = placed.shard
-            shard.users -= 1
-            if not shard.users and shard.key != self._current and self._shards.pop(shard.key, None) is not None:
-                os.close(shard.fd)
-
     def _filled(self, instance: Instance) -> tuple[TempFile, bool]:
         """A file with all of an instance, and whether it is ours to discard."""
         temp = instance.temp
@@ -250,28 +158,6 @@ class Files:
             temp.discard()
             raise
         return temp, True
-
-    def _named(self, offset: int, size: int, received_ns: int) -> tuple[Name, _Shard]:
-        """A number, and the directory that its file goes into, which stays as long as somebody is at it."""
-        with self._lock:
-            name = Name(self._next, received_ns, offset, size)
-            shard = self._shards.get(name.shard)
-            if shard is None:
-                shard = self._shards[name.shard] = self._make_shard(name.shard)
-                before, self._current = self._shards.get(self._current), name.shard
-                if before is not None and not before.users:
-                    os.close(self._shards.pop(before.key).fd)
-            self._next += 1
-            shard.users += 1
-            return name, shard
-
-    def _make_shard(self, key: str) -> _Shard:
-        try:
-            os.mkdir(key, 0o700, dir_fd=self._fd)
-        except FileExistsError:
-            pass  # of an earlier run
-        os.fsync(self._fd)
-        return _Shard(key, os.open(key, _DIRECTORY, dir_fd=self._fd))
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -380,22 +266,7 @@ class Files:
             if not self.remove(name):
                 break
 
-    def drop_shard(self, key: str) -> None:
-        """Remove a directory if there is nothing in it, and nobody is going to put something there."""
-        with self._lock:
-            if key in self._shards or key == self._current:
-                return
-            with contextlib.suppress(OSError):  # not empty, mostly; one that stays is only untidy
-                os.rmdir(key, dir_fd=self._fd)
-
     # -- looking through all of them ------------------------------------------------------------------------------
-
-    def shards(self) -> list[str]:
-        """All directories, in order of arrival."""
-        return sorted(
-            (name for name in os.listdir(self._fd) if len(name) >= 6 and not set(name) - set("0123456789abcdef")),
-            key=lambda name: (len(name), name),
-        )
 
     def names(self, shard: str) -> Iterator[Name]:
         """The files in one of them, in any order."""
@@ -417,11 +288,6 @@ class Files:
                     os.unlink(name, dir_fd=self._fd)
                     n += 1
         return n
-
-    @staticmethod
-    def shard_of(number: int) -> str:
-        """The directory of the file of an entry."""
-        return Name(number, 0, 0, 0).shard
 
 
 def sync_directory(path: Path) -> None:

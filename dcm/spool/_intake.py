@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dcm.errors import DcmError, InvalidDicomError, SpoolError
 from dcm.instance import Instance
 from dcm.spool._admission import Arriving, Candidate, candidate_of, compare, find_known, record
-from dcm.spool._files import Files, Name
+from dcm.spool._files import Files
 from dcm.spool._group import GroupCommit
 from dcm.spool._journal import Journal
 from dcm.spool._records import Tally, Ways
+from dcm.spool._shards import Name
 from dcm.spool._words import NO_WAY, Admitted, OnConflict, Origin
 from dcm.text import safe_text
 
@@ -63,7 +64,7 @@ class Intake:
                 self._take_back(candidate)
                 raise
             if candidate.placed is not None:
-                self._files.release(candidate.placed)
+                self._files.shards.release(candidate.placed)
                 if not candidate.used:
                     self._files.remove(candidate.placed.name)
         self._step("answer")
@@ -134,7 +135,7 @@ class Intake:
         placed = candidate.placed
         if placed is None:
             return
-        self._files.release(placed)
+        self._files.shards.release(placed)
         try:
             with self._journal.read() as db:
                 recorded = db.execute("SELECT 1 FROM entry WHERE id = ?", (placed.name.number,)).fetchone()

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dcm.errors import SpoolFullError
-from dcm.spool._files import Files, Name
+from dcm.spool._files import Files
 from dcm.spool._journal import WAY_BITS, Journal
 from dcm.spool._records import (
     DELIVERED,
@@ -29,6 +29,7 @@ from dcm.spool._records import (
     name_of,
     span,
 )
+from dcm.spool._shards import Name
 from dcm.spool._words import Delivery, DeliveryState, Settled, Settlement
 
 __all__ = ["Queues"]
@@ -284,7 +285,7 @@ class Queues:
             self._files.remove(name)
         if self._owner:
             for shard in {name.shard for name in names}:
-                self._files.drop_shard(shard)
+                self._files.shards.drop(shard)
             self._files.remove_stuck()
 
     def _prune(self, db: sqlite3.Connection, n: int) -> None:

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from dcm.errors import SpoolError
-from dcm.spool._files import Name
 from dcm.spool._journal import WAY_BITS
+from dcm.spool._shards import Name
 from dcm.spool._words import Delivery, DeliveryState, Origin
 
 __all__ = [

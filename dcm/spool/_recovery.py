@@ -6,10 +6,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dcm.spool._files import Files, Name
+from dcm.spool._files import Files
 from dcm.spool._journal import Journal
 from dcm.spool._queue import move_to_past, remove_entry
 from dcm.spool._records import LOST, QUARANTINED, QUEUED, Tally, Ways, name_of, span
+from dcm.spool._shards import Name
 from dcm.text import safe_text
 
 __all__ = ["Findings", "adopt_files", "check_entries", "first_number"]
@@ -37,7 +38,7 @@ def first_number(journal: Journal, files: Files) -> int:
         row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entry'").fetchone()
         past = db.execute("SELECT max(id) FROM past").fetchone()[0]
     highest = max(0 if row is None else int(row[0]), past or 0)
-    for shard in reversed(files.shards()):
+    for shard in reversed(files.shards.all()):
         numbers = [name.number for name in files.names(shard)]
         if numbers:
             return max(highest, *numbers) + 1
@@ -115,7 +116,7 @@ def adopt_files(
         read.
     """
     findings.removed += files.remove_leftovers()
-    for shard in files.shards():
+    for shard in files.shards.all():
         names = sorted(name for name in files.names(shard) if name.number < before)
         if names:
             first, last = names[0].number, names[-1].number
@@ -125,7 +126,7 @@ def adopt_files(
             strays = [name for name in names if name.number not in entries]
             if strays:
                 # Their names may not be on stable storage yet, and what has an entry must be.
-                files.sync_shard(shard)
+                files.shards.sync(shard)
             for name in strays:
                 if name.number in past:
                     files.remove(name)
@@ -135,4 +136,4 @@ def adopt_files(
                 findings.readmitted += adopted is True
                 findings.removed += adopted is False
                 findings.unreadable += adopted is None
-        files.drop_shard(shard)
+        files.shards.drop(shard)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from dcm._atomic import TempFile
-from dcm.errors import SpoolBusyError, SpoolError
+from dcm.errors import SpoolError
 from dcm.instance import Instance
 from dcm.spool import _mending, _recovery
 from dcm.spool._admission import rerouted
-from dcm.spool._files import Files, Name, sync_directory
+from dcm.spool._files import Files, sync_directory
 from dcm.spool._intake import Intake, Route, routed
-from dcm.spool._journal import DamagedError, Journal, failure, set_aside
+from dcm.spool._journal import Journal, failure
+from dcm.spool._lock import OwnerLock
 from dcm.spool._mending import Choice
 from dcm.spool._queue import Queues
 from dcm.spool._records import Ways, clean
-from dcm.spool._verify import verify
+from dcm.spool._shards import Name
+from dcm.spool._verify import open_journal, visit_journal
 from dcm.spool._words import (
     NO_WAY,
     Admitted,
@@ -99,9 +99,10 @@ class Spool:
         self._remember = remember
         self._on_conflict = on_conflict
         self._step = step
-        self._lock_fd = -1
+        self._lock: OwnerLock | None = None
         self._journal: Journal | None = None
         self._rebuilt = ""
+        self._first = 0
 
     # -- opening and closing --------------------------------------------------------------------------------------
 
@@ -120,7 +121,7 @@ class Spool:
         try:
             if self._exclusive:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._lock()
+                self._lock = OwnerLock(self.path)
             self._open(self._exclusive)
             if self._exclusive:
                 # What is acknowledged must not hang on a directory that a power cut takes away.
@@ -140,53 +141,21 @@ class Spool:
             raise SpoolError(f"there is no spool in {safe_text(self.path)}")
         self._files = Files(self.path / "data", self._min_free, self._step)
         try:
-            self._journal = Journal(database, create=exclusive)
             if exclusive:
-                verify(self._journal)
-        except DamagedError as exc:
-            if not exclusive:
-                raise SpoolError(
-                    f"the journal of the spool {safe_text(self.path)} is damaged: {safe_text(exc)}",
-                    hint="start the forwarder: it rebuilds the journal from the files",
-                ) from exc
-            self._rebuild(database, exc)
-        assert self._journal is not None
+                self._journal, self._rebuilt = open_journal(database)
+            else:
+                self._journal = visit_journal(database)
+        except BaseException:
+            self._files.close()
+            raise
         self._ways = Ways()
         self._queues = Queues(
             *(self._journal, self._files, self._ways, self._step), remember=self._remember, owner=exclusive
         )
         self._intake = Intake(self._journal, self._files, self._ways, self._step, self._on_conflict)
-        self._first = 0
         if exclusive:
             self._first = _recovery.first_number(self._journal, self._files)
-            self._files.begin(self._first)
-
-    def _rebuild(self, database: Path, exc: DamagedError) -> None:
-        """Begin a new journal; `recover` fills it from the files."""
-        if self._journal is not None:
-            self._journal.close()
-        aside = set_aside(database, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
-        _log.error(
-            "the journal of the spool %s is damaged (%s): it is %s now, and a new one is made from the files",
-            *(safe_text(self.path), safe_text(exc), safe_text(aside.name)),
-        )
-        self._rebuilt = str(aside)
-        self._journal = Journal(database, create=True)
-
-    def _lock(self) -> None:
-        fd = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        self._lock_fd = fd
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when we die, however we die
-        except BlockingIOError:
-            text = os.pread(fd, 32, 0).strip()
-            pid = int(text) if text.isdigit() else 0
-            who = f"process {pid}" if pid else "another process"
-            raise SpoolBusyError(
-                f"{who} has the spool {safe_text(self.path)}", hint="give each forwarder a spool of its own", pid=pid
-            ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            self._files.shards.begin(self._first)
 
     def close(self) -> None:
         """Let go of it. May be called again."""
@@ -194,9 +163,9 @@ class Spool:
         if journal is not None:
             journal.close()
             self._files.close()
-        fd, self._lock_fd = self._lock_fd, -1
-        if fd >= 0:
-            os.close(fd)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.release()
 
     def __enter__(self) -> Spool:
         return self if self._journal is not None else self.open()

@@ -2,21 +2,74 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from dcm.spool._journal import WAY_BITS, DamagedError, Journal
+from dcm.errors import SpoolError
+from dcm.spool._journal import WAY_BITS, DamagedError, Journal, set_aside
 from dcm.spool._records import LOST, MADE, QUARANTINED, QUEUED, uid_hash
+from dcm.text import safe_text
 
-__all__ = ["check_of", "verify"]
+__all__ = ["check_of", "open_journal", "visit_journal"]
 
 _COLUMNS = "id, uid_hash, uid, sop_class, syntax, size, offset, received_ns, calling, called, address, conflict"
+
+
+_log = logging.getLogger(__name__)
 
 
 def check_of(row: Sequence[object]) -> int:
     """A checksum of an entry: all its columns but `live`, in their order."""
     return zlib.crc32("\0".join(map(str, row)).encode())
+
+
+def open_journal(path: Path) -> tuple[Journal, str]:
+    """The journal of a spool that is ours, and, where it was damaged, the file that it is now: a new one is empty.
+
+    Raises
+    ------
+    SpoolError
+        It cannot be opened, or was made by a later version.
+    """
+    journal: Journal | None = None
+    try:
+        journal = Journal(path, create=True)
+        verify(journal)
+    except DamagedError as exc:
+        if journal is not None:
+            journal.close()
+        aside = set_aside(path, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+        _log.error(
+            "the journal of the spool %s is damaged (%s): it is %s now, and a new one is made from the files",
+            *(safe_text(path.parent), safe_text(exc), safe_text(aside.name)),
+        )
+        return Journal(path, create=True), str(aside)
+    except BaseException:
+        if journal is not None:
+            journal.close()
+        raise
+    return journal, ""
+
+
+def visit_journal(path: Path) -> Journal:
+    """The journal of a spool that somebody else may have.
+
+    Raises
+    ------
+    SpoolError
+        It cannot be opened, or is damaged.
+    """
+    try:
+        return Journal(path, create=False)
+    except DamagedError as exc:
+        raise SpoolError(
+            f"the journal of the spool {safe_text(path.parent)} is damaged: {safe_text(exc)}",
+            hint="start the forwarder: it rebuilds the journal from the files",
+        ) from exc
 
 
 def verify(journal: Journal) -> None:
