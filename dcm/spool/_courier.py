@@ -42,8 +42,9 @@ _ENDS = {
     Fate.QUARANTINE: DeliveryState.QUARANTINED,
     Fate.LOST: DeliveryState.LOST,
 }
-# The journal cannot be read, or says that something is due which it does not give: nobody is to spin.
+# The journal says that something is due which it does not give, or cannot be read: nobody is to spin.
 _SECOND_LOOK = 1.0
+_UNREADABLE = 10.0
 # So many that reached an end and are not in the journal yet stop the work: they are what memory grows by.
 _MOST_UNSETTLED = 1000
 
@@ -139,6 +140,7 @@ class Courier:
         self._over.set()
         self._stopping = False
         self._work: asyncio.Task[None] | None = None
+        self._loading: asyncio.Future[tuple[list[_Load], float | None]] | None = None
 
     def __repr__(self) -> str:
         return f"<Courier to {self.way}: {len(self._flights)} under way>"
@@ -185,6 +187,7 @@ class Courier:
         """Deliver until it is stopped. May be called again when it has ended."""
         self._over.clear()
         self._dry = False
+        self._loading = None
         self._dispatch = Dispatch(self.way, self._breaker, self._idle)
         self._breaker.listeners.append(self._bell.set)
         try:
@@ -209,6 +212,11 @@ class Courier:
 
     async def _end(self) -> None:
         """Wait for what is under way, and see that everything is in the journal."""
+        if self._loading is not None:
+            # It was cancelled, but a thread that has begun goes on.
+            await asyncio.wait([self._loading])
+            if self._loading.exception() is None:
+                self._hand_back(self._loading.result()[0])
         while self._flights:
             await asyncio.wait(self._flights)
         await self._dispatch.close()
@@ -257,12 +265,15 @@ class Courier:
             await self._settler.flush()
         limit = self._window.n_instances - len(self._flights) if self._breaker.closed else 1
         self._dry = True  # whatever comes from here on rings
+        self._loading = asyncio.ensure_future(self._bridge.run(self._load, limit))
+        await asyncio.wait([self._loading])
+        loading, self._loading = self._loading, None
         try:
-            loads, self._due = await self._bridge.run(self._load, limit, late=self._too_late)
+            loads, self._due = loading.result()
         except DcmError as error:
             log.error("cannot read what is to go to %s: %s", self.way, safe_text(error))
             self._dry = False
-            return _SECOND_LOOK
+            return _UNREADABLE
         if len(loads) == limit:
             self._dry = False
         await self._send_all(deque(loads))
@@ -287,10 +298,6 @@ class Courier:
         except DcmError as error:
             gone = isinstance(error.__cause__, FileNotFoundError)
             return Verdict(Fate.LOST if gone else Fate.RETRY, safe_text(error.message))
-
-    def _too_late(self, loaded: tuple[list[_Load], float | None]) -> None:
-        """What was taken when nobody waited for it any more."""
-        self._hand_back(loaded[0])
 
     def _hand_back(self, loads: Iterable[_Load]) -> None:
         self._settler.hand_back(load.delivery for load in loads)
@@ -331,15 +338,17 @@ class Courier:
 
     async def _fly(self, load: _Load, instance: Instance, size: int, ticket: int) -> None:
         """See one delivery through."""
-        verdict = await self._dispatch.place(instance, ticket)
-        self._flights.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-        self._bytes -= size
+        try:
+            verdict = await self._dispatch.place(instance, ticket)
+        finally:
+            self._flights.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._bytes -= size
+            self._landed.set()
+            self._bell.set()
         if verdict is None:
             self._hand_back([load])
         else:
             self._settle(load.delivery, verdict)
-        self._landed.set()
-        self._bell.set()
 
     # -- what became of it
 

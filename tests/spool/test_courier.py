@@ -495,6 +495,33 @@ async def test_a_filter_that_is_at_work_when_time_is_up(spool: MemorySpool) -> N
     assert spool.all_in(QUEUED)
 
 
+@pytest.mark.parametrize("broken", [False, True])
+async def test_deliveries_that_are_being_taken_when_time_is_up(broken: bool) -> None:
+    begun, gate = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    class Slow(MemorySpool):
+        def take(self, way: str, limit: int, now: float) -> list[Delivery]:
+            loop.call_soon_threadsafe(begun.set)
+            gate.wait()
+            if broken:
+                raise SpoolError("it cannot be read")
+            return super().take(way, limit, now)
+
+    spool, sink = Slow(), ScriptedSink()
+    spool.add(*instances(5))
+    courier = courier_to(sink, spool)
+    task = asyncio.ensure_future(courier.run())
+    await begun.wait()
+    stopping = asyncio.ensure_future(courier.stop(0.01))
+    await asyncio.sleep(0.05)
+    gate.set()
+    await stopping
+    await task
+    assert sink.came == []
+    assert spool.all_in(QUEUED)
+
+
 async def test_a_courier_that_is_cancelled_leaves_nothing_behind(spool: MemorySpool) -> None:
     for_ever = asyncio.Event()
 
@@ -554,7 +581,7 @@ async def test_a_journal_that_cannot_be_written_for_a_while(
     spool: MemorySpool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("dcm.spool._settler._WAITS", SOON)
-    monkeypatch.setattr("dcm.spool._courier._SECOND_LOOK", 0.02)
+    monkeypatch.setattr("dcm.spool._courier._UNREADABLE", 0.02)
     sink = ScriptedSink()
 
     async def act(instance: Instance) -> None:
