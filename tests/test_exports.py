@@ -17,6 +17,7 @@ PUBLIC = {
         *("DcmError", "DcmNode", "Instance", "LocalDir", "LocalEntity", "QueryLevel", "QueryResult", "RemoteNode"),
         "__version__",
     },
+    "dcm.conf": {"DcmConfig", "Overrides"},
     "dcm.errors": {"DcmError", "InconsistentDataError", "InvalidDicomError"},
     "dcm.net": {"DcmNode", "LocalEntity"},
     "dcm.node": {"DcmNode", "DicomOpType", "DicomRole", "QueryModel", "RemoteNode"},

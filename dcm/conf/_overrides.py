@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from dcm.conf._schema import AccessSettings
+from dcm.errors import UsageError
 
 if TYPE_CHECKING:
     from dcm.filt import Filter
@@ -145,7 +146,15 @@ class Overrides:
 
 
 def to_method(word: str) -> TransferMethod:
-    """The method that is called so in the file and on the command line."""
+    """The method that is called so in the file and on the command line.
+
+    Raises
+    ------
+    UsageError
+        None is.
+    """
     from dcm.store.base import TransferMethod
 
+    if word not in METHODS:
+        raise UsageError(f"there is no method '{word}'", hint=f"there are {', '.join(METHODS)}")
     return TransferMethod("local_copy" if word == "copy" else word)

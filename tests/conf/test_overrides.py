@@ -13,6 +13,7 @@ from dcm.cli._root import root
 from dcm.cli.sync_cmd import command as sync
 from dcm.conf import EXAMPLE, METHODS, RULES, AccessOverrides, DcmConfig, Overrides
 from dcm.conf._file import parse_config
+from dcm.errors import UsageError
 from dcm.instance import Instance
 from dcm.route import DynamicRoute, StaticRoute
 from dcm.store.base import TransferMethod
@@ -103,6 +104,11 @@ def test_methods_replace_those_of_every_route(conf_path: Path) -> None:
     assert methods(DcmConfig(conf_path)) == [(COPY, PROXY), (COPY, PROXY), (LINK,), (PROXY,), (LINK,), (COPY, PROXY)]
     over = Overrides(methods=("symlink", "proxy"))
     assert set(methods(DcmConfig(conf_path, overrides=over))) == {(TransferMethod.SYMLINK, PROXY)}
+
+
+def test_a_method_that_there_is_not(conf_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no method 'teleport'"):
+        DcmConfig(conf_path, overrides=Overrides(methods=("teleport",))).routes_to(["./x"])
 
 
 def test_edits_come_behind_the_filters_of_a_route(conf_path: Path, samples: list[data.Sample]) -> None:
