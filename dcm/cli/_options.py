@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,6 +20,8 @@ __all__ = [
     "level_option",
     "local_option",
     "method_option",
+    "named",
+    "named_path",
     "no_index_option",
     "out_file_ext_option",
     "query_res_option",
@@ -79,6 +82,20 @@ query_res_option = click.option(
 assume_yes_option = click.option(
     "-y", "--assume-yes", is_flag=True, help="Do not ask before a query for everything that the node has."
 )
+
+
+def named(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Refuse an empty name, of a variable that is not set say: as a path, it would be the current directory."""
+    for each in value if isinstance(value, tuple) else (value,):
+        if each == "":
+            raise click.BadParameter("an empty name", ctx, param)
+    return value
+
+
+def named_path(ctx: click.Context, param: click.Parameter, value: str) -> Path:
+    """Make a path of a name, which is not empty."""
+    return Path(named(ctx, param, value))
+
 
 recurse_option = click.option(
     "--recurse/--no-recurse",

@@ -18,7 +18,7 @@ from dcm.text import safe_text
 if TYPE_CHECKING:
     from dcm.conf import DcmConfig, Overrides
 
-__all__ = ["CliState", "print_error", "run"]
+__all__ = ["CliState", "forget_stdout", "print_error", "run"]
 
 INTERRUPTED = 130
 
@@ -67,7 +67,7 @@ def run(root: click.Command, args: Sequence[str] | None = None) -> int:
         print_error("nothing was answered")
         return 1
     except BrokenPipeError:
-        _forget_stdout()
+        forget_stdout()
         return 1
     except DcmError as exc:
         _traceback_if(state.debug)
@@ -91,7 +91,7 @@ def print_error(message: str, hint: str = "") -> None:
         click.echo(f"       {safe_text(hint)}", err=True)
 
 
-def _forget_stdout() -> None:
+def forget_stdout() -> None:
     """Whoever read our output has gone: leave nothing to be written there when the interpreter ends."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         fileno = sys.stdout.fileno()

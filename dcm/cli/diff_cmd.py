@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dcm.cli._options import examples, in_file_ext_option, recurse_option
+from dcm.cli._options import examples, in_file_ext_option, named_path, recurse_option
 from dcm.cli._run import CliState, print_error
 from dcm.errors import DcmError
 
@@ -32,8 +32,8 @@ _TROUBLE = 2  # as diff(1) has it
         "dcm diff before/ after/ --ignore 'RequestAttributesSequence[0].StudyInstanceUID'",
     ),
 )
-@click.argument("left", type=click.Path(path_type=Path))
-@click.argument("right", type=click.Path(path_type=Path))
+@click.argument("left", type=click.Path(), callback=named_path)
+@click.argument("right", type=click.Path(), callback=named_path)
 @click.option(
     "--ignore",
     multiple=True,

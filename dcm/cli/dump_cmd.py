@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dcm.cli._options import examples
-from dcm.cli._run import CliState, print_error
+from dcm.cli._run import CliState, forget_stdout, print_error
 from dcm.errors import DcmError, InvalidDicomError, StoreError
 from dcm.text import plural, safe_text
 
@@ -178,7 +178,7 @@ class _Dump:
 
     def _complain(self, name: str, error: DcmError) -> None:
         self.n_broken += 1
-        sys.stdout.flush()  # where both go to one place, the error stands behind what could be read
+        _flush()  # where both go to one place, the error stands behind what could be read
         print_error(f"{name}: {error.message}", error.hint)
 
     def _lines(self, source: Source, name: str) -> None:
@@ -202,10 +202,10 @@ class _Dump:
         uri = "" if path == _STDIN else Path(path).absolute().as_uri()
         document, broken = dump_json(source, self.selection, uri=uri, full=self.full)
         if self.out_format == "ndjson":
-            sys.stdout.buffer.write(encode_json(document) + b"\n")
+            _to_stdout(encode_json(document) + b"\n")
         else:
             start = (b",\n" if self.n_files else b"[\n") if self.several else b""
-            sys.stdout.buffer.write(start + encode_json(document, indent=2))
+            _to_stdout(start + encode_json(document, indent=2))
         self.n_files += 1
         if broken is not None:
             raise broken
@@ -214,8 +214,8 @@ class _Dump:
         """End what has been begun."""
         if self.out_format == "json" and (self.n_files or self.several):
             end = b"\n" if not self.several else b"\n]\n" if self.n_files else b"[]\n"
-            sys.stdout.buffer.write(end)
-        sys.stdout.flush()
+            _to_stdout(end)
+        _flush()
 
 
 def _chunks(lines: Iterator[str]) -> Iterator[str]:
@@ -235,7 +235,30 @@ def _chunks(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _write(text: str) -> None:
-    sys.stdout.buffer.write(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+    _to_stdout(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+
+
+def _to_stdout(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+    except BrokenPipeError:
+        raise
+    except OSError as exc:  # no fault of the file that is read
+        raise _no_stdout(exc) from exc
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise _no_stdout(exc) from exc
+
+
+def _no_stdout(exc: OSError) -> StoreError:
+    forget_stdout()
+    return StoreError(f"cannot write to stdout: {exc.strerror or exc}")
 
 
 def _colors() -> bool:

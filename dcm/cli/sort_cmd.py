@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dcm.cli._options import examples, in_file_ext_option, recurse_option
+from dcm.cli._options import examples, in_file_ext_option, named, recurse_option
 from dcm.cli._run import INTERRUPTED, CliState
 
 if TYPE_CHECKING:
@@ -28,13 +28,6 @@ def _list_formats(ctx: click.Context, param: click.Parameter, value: bool) -> No
     ctx.exit()
 
 
-def _named(ctx: click.Context, param: click.Parameter, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-    """Refuse an empty name, of a variable that is not set say: it would be the current directory."""
-    if not value or "" in (value if isinstance(value, tuple) else (value,)):
-        raise click.BadParameter("an empty name", ctx, param)
-    return value
-
-
 @click.command(
     "sort",
     epilog=examples(
@@ -45,8 +38,8 @@ def _named(ctx: click.Context, param: click.Parameter, value: str | tuple[str, .
         "dcm sort --method move ~/mess ~/mess",
     ),
 )
-@click.argument("sources", nargs=-1, required=True, metavar="SRC...", type=click.Path(), callback=_named)
-@click.argument("dest", metavar="DEST", callback=_named)
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...", type=click.Path(), callback=named)
+@click.argument("dest", metavar="DEST", callback=named)
 @click.option(
     "-m",
     "--method",

@@ -213,3 +213,9 @@ def test_pixels(tmp_path: Path) -> None:
     assert run_dcm("diff", plain, compressed).returncode == 1
     assert run_dcm("diff", plain, compressed, "--no-meta").stdout.count("PixelData") == 2
     assert run_dcm("diff", plain, compressed, "--pixels").returncode == 0
+
+
+def test_an_empty_name_is_not_the_current_directory(tmp_path: Path) -> None:
+    done = run_dcm("diff", "", tmp_path, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "an empty name" in done.stderr

@@ -130,6 +130,20 @@ def test_the_reader_may_go_away(sample: Path) -> None:
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize("options", [(), ("--out-format", "json"), ("--out-format", "ndjson")])
+@pytest.mark.parametrize("n_files", [1, 60])
+def test_output_that_does_not_fit_is_no_fault_of_a_file(options: tuple[str, ...], n_files: int, sample: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "dcm", "dump", "--full", *options, *[str(sample)] * n_files],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=25,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, b"Error: cannot write to stdout: No space left on device\n")
+
+
 # -- pictures
 
 
