@@ -141,7 +141,7 @@ class RouteError(DataError):
 
 
 class UndecidedError(DataError):
-    """What a filter or a route does depends on attributes that a query result does not hold: the data itself has to be seen."""
+    """What a filter or a route does depends on attributes that a query result lacks: the data itself has to be seen."""
 
 
 class StoreError(DcmError):
