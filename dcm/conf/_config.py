@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -184,7 +185,8 @@ class DcmConfig(Places):
         """
         from dcm.conf._show import shown
 
-        return shown(self)
+        somebody = self._as_somebody()
+        return shown(somebody, unclear=somebody is not self)
 
     def check(self) -> None:
         """Find out whether all that is in the file can be used.
@@ -195,15 +197,25 @@ class DcmConfig(Places):
             Something cannot: a wrong element in a selector or an edit, a template, an address, a query.
         """
         for name in self.local_nodes:
-            self.entity(name)
+            self.access_policy(name)
         for name in self.local_dirs:
             self.local_dir(name, is_dest=True)
-        for name in self.remote_repos:
-            self._named_repo(name)
         for name in self.selectors:
             _ = self.selectors[name]
+        somebody = self._as_somebody()
+        for name in self.remote_repos:
+            somebody._named_repo(name)
         for name in (*self.static_routes, *self.dynamic_routes):
-            self.route(name)
+            somebody.route(name)
+
+    def _as_somebody(self) -> DcmConfig:
+        """The same, and where only ``--local`` can say which of the local nodes we are, one of them."""
+        if self.overrides.local is not None or len(self.local_nodes) < 2 or "default" in self.local_nodes:
+            return self
+        other = copy.copy(self)
+        other.overrides = replace(self.overrides, local=next(iter(self.local_nodes)))
+        other._entities, other._sinks = {}, {}
+        return other
 
     def _node(self, node: RemoteNode) -> NetRepo:
         from dcm.store.net_repo import NetRepo

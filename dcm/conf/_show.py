@@ -35,21 +35,29 @@ _HIDDEN: Final = "(not shown)"
 _WIDTH: Final = 118
 
 
-def shown(conf: DcmConfig) -> str:
+def shown(conf: DcmConfig, *, unclear: bool = False) -> str:
     """The configuration, with the overrides merged in, as TOML with comments.
+
+    Parameters
+    ----------
+    conf : DcmConfig
+    unclear : bool
+        Whether which of the local nodes we are is not said, and the first of them was taken.
 
     Raises
     ------
     ConfigError
         Something in it cannot be used.
     """
-    return "\n".join(_lines(conf)) + "\n"
+    return "\n".join(_lines(conf, unclear)) + "\n"
 
 
-def _lines(conf: DcmConfig) -> Iterator[str]:
+def _lines(conf: DcmConfig, unclear: bool) -> Iterator[str]:
     yield f"# {safe_text(conf.path)} as dcm understands it: what is not in the file has its default."
     over = conf.overrides
-    if conf.local_nodes or over.local:
+    if unclear:
+        yield f"# We are what --local says: {safe_text(', '.join(conf.local_nodes))}; here, the first of them."
+    elif conf.local_nodes or over.local:
         yield f"# We are {safe_text(conf.local_node())} where nothing else is said."
     for name, node in conf.local_nodes.items():
         access = over.access.over(conf.access_settings(name))
@@ -65,7 +73,7 @@ def _lines(conf: DcmConfig) -> Iterator[str]:
         settings["out_fmt"] = settings["out_fmt"] or DEFAULT_TEMPLATE
         yield from _section("local_dirs", name, settings, *notes)
     for name, repo in conf.remote_repos.items():
-        raw = {**asdict(repo), "local": over.local or repo.local}
+        raw = {**asdict(repo), "local": repo.local if unclear else over.local or repo.local}
         yield from _section("remote_repos", name, raw, f"this is {conf.remote_node(name)}")
     raws = {name: conf.selectors.raw(name) for name in conf.selectors}
     conditions = {name: raw for name, raw in raws.items() if not isinstance(raw, dict)}

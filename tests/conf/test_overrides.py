@@ -13,7 +13,7 @@ from dcm.cli._root import root
 from dcm.cli.sync_cmd import command as sync
 from dcm.conf import EXAMPLE, METHODS, RULES, AccessOverrides, DcmConfig, Overrides
 from dcm.conf._file import parse_config
-from dcm.errors import UsageError
+from dcm.errors import ConfigError, UsageError
 from dcm.instance import Instance
 from dcm.route import DynamicRoute, StaticRoute
 from dcm.store.base import TransferMethod
@@ -216,6 +216,21 @@ def test_what_is_shown_does_nothing_to_a_terminal(tmp_path: Path) -> None:
     shown = DcmConfig(path).shown()
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
     assert list(parse_config(shown, path).remote_nodes) == ["a\x1b[31m\u202e"]
+
+
+def test_where_only_an_option_can_say_who_we_are(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(
+        "[local_nodes.a]\nport = 1\n[local_nodes.b]\nport = 2\n[static_routes]\nr = 'h:A:1'\n"
+        "[remote_repos.x]\nremote = 'h:A:1'\n"
+    )
+    conf = DcmConfig(path)
+    conf.check()
+    assert "# We are what --local says: a, b; here, the first of them." in conf.shown()
+    assert parse_config(conf.shown(), path).remote_repos["x"].local is None
+    assert "# We are 0.0.0.0:ANYAE:2 " in DcmConfig(path, overrides=Overrides(local="b")).shown()
+    with pytest.raises(ConfigError, match="which local node is it: a, b"):
+        conf.routes_to(["r"])
 
 
 def test_without_a_file_there_is_still_the_rule(isolated_config: Path) -> None:
