@@ -28,6 +28,8 @@ def parse_node(text: str) -> tuple[str, str | None, int | None]:
     NodeSyntaxError
         The text is no node, or could be two.
     """
+    if "://" in text:
+        raise _syntax_error(text, "it is a URL, and DICOM's own protocol has none")
     ae_title, host, rest = _split_node(text.strip())
     if len(rest) > (2 if ae_title is None else 1):
         raise _syntax_error(text, "there are too many colons in it")

@@ -50,6 +50,8 @@ def test_inline_nodes_are_read(text: str, node: DcmNode) -> None:
         ("fe80::1", "in brackets"),
         ("::1:11112", "in brackets"),
         ("host:1:2:3:4", "too many colons"),
+        ("http://host", "it is a URL"),
+        ("https://host:8042/dicom-web", "it is a URL"),
         ("host:104:MYPACS", "the port comes last: host:MYPACS:104"),
         ("host:MYPACS:here", "'here' is no port"),
         ("host:0", "'0' is no port"),

@@ -64,6 +64,7 @@ class TransferReport(Report):
         self._ended: float | None = None
         self._states = States()
         self._numbered: dict[tuple[Outcome, str], int] = {}
+        self._n_unnamed: int | None = None
         self._series: set[str] = set()
         self._planned: dict[str, set[str]] = {}
         self._paths: dict[tuple[str, str], str] = {}
@@ -184,6 +185,13 @@ class TransferReport(Report):
         if n_instances:
             self._numbered[outcome, dest] = self._numbered.get((outcome, dest), 0) + n_instances
 
+    def count_unnamed(self, n_instances: int) -> None:
+        """Say how many of those that were counted by number have no state of their own at any destination.
+
+        Only who counts for several destinations need say it: the counts of one may be what has states at another.
+        """
+        self._n_unnamed = (self._n_unnamed or 0) + n_instances
+
     def _advance(self, n_instances: int, n_bytes: int) -> None:
         self.n_bytes += n_bytes
         fresh = max(0, n_bytes - self._ahead)
@@ -282,6 +290,8 @@ class TransferReport(Report):
     @property
     def n_instances(self) -> int:
         """How many instances the transfer is about; one for two destinations counts once."""
+        if self._n_unnamed is not None:
+            return self._states.n_uids + self._n_unnamed
         by_dest: dict[str, int] = {}
         for (_, dest), n_instances in self._numbered.items():
             by_dest[dest] = by_dest.get(dest, 0) + n_instances

@@ -124,6 +124,7 @@ class Plan(NamedTuple):
 
     transfers: list[PlannedTransfer]
     verdicts: list[Verdict]
+    n_numbered: int = 0  #: how many instances are known by number only at all destinations
 
 
 Answers: TypeAlias = "Sequence[QueryResult | None]"
@@ -183,7 +184,8 @@ def planning(
             one.descend(above, layer, answer, trust_level)
     alone = [[one] for one in compared if one.dest.alone]
     groups = [[one for one in compared if not one.dest.alone], *alone]
-    return Plan([t for group in groups for t in _transfers(layers, group)], [one.verdict for one in compared])
+    transfers = [transfer for group in groups for transfer in _transfers(layers, group)]
+    return Plan(transfers, [one.verdict for one in compared], _n_numbered(compared))
 
 
 class _Layer:
@@ -330,8 +332,10 @@ def _transfers(layers: Sequence[_Layer], group: Sequence[_Compared]) -> Iterator
                     partial.setdefault(node, set()).add(one.number)
     for one in group:
         # What comes all the same, because others want it, is counted one by one when it does.
-        one.verdict.n_trusted = sum(n for uids, n in one.trusted if one.number not in _wanting(cover, uids))
-        one.verdict.n_rejected = sum(n for uids, n in one.rejected if one.number not in _wanting(cover, uids))
+        one.trusted = [(uids, n) for uids, n in one.trusted if one.number not in _wanting(cover, uids)]
+        one.rejected = [(uids, n) for uids, n in one.rejected if one.number not in _wanting(cover, uids)]
+        one.verdict.n_trusted = sum(n for _, n in one.trusted)
+        one.verdict.n_rejected = sum(n for _, n in one.rejected)
     for layer in layers:
         together: dict[tuple[frozenset[int], frozenset[int]], list[str]] = {}
         for node, dests in cover.items():
@@ -340,6 +344,18 @@ def _transfers(layers: Sequence[_Layer], group: Sequence[_Compared]) -> Iterator
                 together.setdefault(key, []).append(node[1])
         for (wanting, some), uids in together.items():
             yield PlannedTransfer(layer.part(uids), tuple(sorted(wanting)), some)
+
+
+def _n_numbered(compared: Sequence[_Compared]) -> int:
+    """How many instances no destination's states will name."""
+    counted = [{tuple(uids): n for uids, n in (*one.trusted, *one.rejected)} for one in compared]
+    everywhere = {
+        uids: n
+        for nodes in counted
+        for uids, n in nodes.items()
+        if all(any(uids[:end] in others for end in range(1, len(uids) + 1)) for others in counted)
+    }
+    return sum(n for uids, n in everywhere.items() if not any(uids[:end] in everywhere for end in range(1, len(uids))))
 
 
 def _wanting(cover: dict[tuple[QueryLevel, str], set[int]], uids: Sequence[str]) -> set[int]:

@@ -167,7 +167,12 @@ class Search:
 
     async def _plan(self, part: QueryResult, targets: Sequence[Target]) -> Plan:
         """Compare a part of the source with its destinations."""
-        dests = [Dest(target.comparable and target.error is None, target.image, target.is_remote) for target in targets]
+        lost = [target.error is not None for target in targets]
+        dests = [
+            # Nothing is fetched for one that is lost; what it misses is only named.
+            Dest(target.comparable and not gone, target.image, target.is_remote or gone)
+            for target, gone in zip(targets, lost, strict=True)
+        ]
         steps = planning(part, dests, trust_level=self._trust_level, force_all=self._force_all)
         try:
             asks = next(steps)
@@ -176,7 +181,10 @@ class Search:
                 asks = steps.send([_answer(answer) for answer in answers])
         except StopIteration as end:
             plan: Plan = end.value
-            return plan
+            if lost == [target.error is not None for target in targets]:
+                return plan
+        # One was lost while it was asked.
+        return await self._plan(part, targets)
 
     async def _ask(self, ask: Ask, targets: Sequence[Target]) -> QueryResult | None:
         """Answer a question of the plan; None where that is not possible."""
@@ -199,6 +207,7 @@ class Search:
                 self._report.record(uid, Outcome.FILTERED, dest=target.name, series_uid=series_uid)
             self._report.count(Outcome.PRESENT, verdict.n_trusted, target.name)
             self._report.count(Outcome.FILTERED, verdict.n_rejected, target.name)
+        self._report.count_unnamed(plan.n_numbered)
         for transfer in plan.transfers:
             n_instances += transfer.query_res.n_instances() or 0
         self._announced += n_instances

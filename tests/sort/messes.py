@@ -60,7 +60,7 @@ MESS = {
     "short": "truncated",
     "notes.txt": "foreign",
     "empty": "foreign",
-    "nowhere": "unreadable",
+    "nowhere": "foreign",
 }
 
 

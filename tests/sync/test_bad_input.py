@@ -132,6 +132,8 @@ def test_a_directory_that_is_both_whatever_the_method(here: Path, method: str) -
         (["./archive"], ["mypacs", "./file"], "is not a directory"),
         (["none"], ["other"], "no node or directory called 'none'"),
         (["./archive"], ["mypac"], "did you mean 'mypacs'?"),
+        (["http://mypacs.org"], ["other"], "it is a URL"),
+        (["./archive"], ["https://mypacs.org/dicom-web"], "it is a URL"),
     ],
 )
 def test_what_is_not_there(here: Path, sources: Sequence[str], dests: Sequence[str], message: str) -> None:

@@ -495,6 +495,31 @@ async def test_trusted_counts_of_what_others_get() -> None:
     assert (report.adds_up(), report.exit_code) == (True, 0)
 
 
+async def test_how_many_instances_it_is_about() -> None:
+    """What one destination has by its count, and what others get of it, are the same instances."""
+    both, none = MemoryStore([*study(1), *study(2)], name="both"), MemoryStore(study(2), name="none")
+    report = TransferReport()
+    await sync(MemoryStore([*study(1), *study(2)]), [both, none], trust_level=QueryLevel.STUDY, report=report)
+    assert (report.n_in_state(Outcome.PRESENT, "both"), report.n_in_state(Outcome.PRESENT, "none")) == (6, 3)
+    assert set(report.uids(Outcome.SENT, "none")) == uids(study(1))
+    assert report.n_instances == 6
+    assert report.to_json()["instances"] == 6
+
+
+async def test_nothing_is_fetched_for_a_destination_that_is_dead() -> None:
+    """It shares a study with one that is not, and misses more of it; what it misses is named."""
+    source = Watched([*study(1), *study(2)])
+    dead, alive = Watched(name="dead"), Watched([*study(1)[:2], *study(2)], name="alive")
+    dead.query_error = ConnectionFailedError("refused", peer="dead")
+    report = TransferReport()
+    await sync(source, [dead, alive], report=report)
+    assert source.fetched == [frozenset({"1.2.1.9.3"})]
+    assert uids(alive) == uids(source)
+    assert set(report.uids(Outcome.SENT, "alive")) == {"1.2.1.9.3"}
+    assert set(report.uids(Outcome.FAILED, "dead")) == uids(source)
+    assert (len(dead), report.exit_code, report.adds_up()) == (0, 3, True)
+
+
 async def test_a_filter_that_gives_two_instances_one_uid() -> None:
     """One gets there; that the other does not is said, each time."""
     dest = MemoryStore(name="there")

@@ -7,6 +7,7 @@ A symbolic link to a directory is not followed, so that there are no loops; one 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -121,8 +122,11 @@ def _link(root: bytes, folder: Folder, entry: os.DirEntry[bytes], owner: int, ow
     """Look where a symbolic link leads."""
     try:
         status = entry.stat()
-    except FileNotFoundError:
-        folder.left_out.append((entry.name, LeftOut("unreadable", "a symbolic link that leads nowhere")))
+    except OSError as exc:
+        if exc.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        # Nothing is lost by it: whatever it stood for is not in this directory.
+        folder.left_out.append((entry.name, LeftOut("foreign", "a symbolic link that leads nowhere")))
         return
     if stat.S_ISDIR(status.st_mode):
         if os.path.commonpath([root, os.path.realpath(entry.path)]) != root:
