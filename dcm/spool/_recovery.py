@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from dcm.spool._files import Files
 from dcm.spool._journal import Journal
 from dcm.spool._queue import move_to_past, remove_entry
-from dcm.spool._records import LOST, QUARANTINED, QUEUED, Tally, Ways, name_of, span
+from dcm.spool._records import LOST, QUARANTINED, QUEUED, Tally, Ways, name_of, parse_fate, span
 from dcm.spool._shards import Name
 from dcm.text import safe_text
 
@@ -122,7 +122,12 @@ def adopt_files(
             first, last = names[0].number, names[-1].number
             with journal.read() as db:
                 entries = {n for (n,) in db.execute("SELECT id FROM entry WHERE id BETWEEN ? AND ?", (first, last))}
-                past = {n for (n,) in db.execute("SELECT id FROM past WHERE id BETWEEN ? AND ?", (first, last))}
+                fates = db.execute(
+                    "SELECT past.id, text FROM past JOIN fate ON fate.id = past.fate WHERE past.id BETWEEN ? AND ?",
+                    (first, last),
+                )
+                # One that was lost and is here again, from a backup say, is brought in.
+                past = {n for n, text in fates if all(state != LOST for _, state in parse_fate(text))}
             strays = [name for name in names if name.number not in entries]
             if strays:
                 # Their names may not be on stable storage yet, and what has an entry must be.

@@ -161,6 +161,23 @@ def test_files_that_are_gone_are_lost_and_named(path: Path, caplog: pytest.LogCa
         assert spool.counts().ways["pacs"][DELIVERED] == 20
 
 
+def test_a_file_that_was_lost_and_is_here_again_is_delivered(path: Path) -> None:
+    first = files(path)[0]
+    data = first.read_bytes()
+    first.unlink()
+    with Spool(path) as spool:
+        assert spool.recover(Route(*WAYS)).lost == ("1.2.10",)
+    first.parent.mkdir(exist_ok=True)
+    first.write_bytes(data)
+    with Spool(path) as spool:
+        assert spool.recover(Route(*WAYS)).readmitted == 1
+        assert "1.2.10" in left(spool)
+        for way in WAYS:
+            settle(spool, take(spool, way))
+        assert files(path) == []
+        recount(path)
+
+
 def test_a_file_that_was_cut_is_not_delivered(path: Path) -> None:
     victim = files(path)[0]
     victim.write_bytes(victim.read_bytes()[:-10])
