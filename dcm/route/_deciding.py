@@ -37,9 +37,9 @@ class Ask(Protocol):
 class Deciding:
     """Decides for nodes of one level where a route sends them.
 
-    Level by level, from that of the nodes on: the source is asked for the elements that it can know there. Where all
-    that was found below a node leads to the same, that is decided. Else the first of it, by its UID, stands for the
-    node: below that the next level is looked at, and its first instance is the example that is retrieved in the end.
+    Level by level, from that of the nodes on: the source is asked for the elements that it can know there. The first
+    below a node, by its UID, stands for it, unless no rule matches that. Where it is not decided by what was found,
+    the next level below it is looked at, and the first instance there is the example that is retrieved in the end.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Deciding:
     Attributes
     ----------
     decided : dict of Node to Decision
-    mixed : list of Node
+    mixed : set of Node
         Those that hold what would go elsewhere by itself.
     """
 
@@ -81,11 +81,13 @@ class Deciding:
         self._ask = ask
         self._bridge = bridge
         self.decided: dict[Node, Decision] = {}
-        self.mixed: list[Node] = []
+        self.mixed: set[Node] = set()
         # What stands for each node that is not decided yet, and the result that it is in.
         self._open: dict[Node, Node] = {node: node for node in nodes}
         self._scope = found
         self._spare: dict[Node, list[Node]] = {}
+        # What else in a node is decided, for want of something that comes first.
+        self._others: dict[Node, Decision | None] = {}
 
     async def run(self) -> None:
         """Decide all of them; where that is not possible, an error is the decision.
@@ -149,14 +151,18 @@ class Deciding:
         """Decide by what is known of nodes, or of what is below them."""
         for node, paths in below.items():
             decisions = {path: self._decision(path) for path in paths}
-            if None in decisions.values():
-                self._open[node] = min(paths)
-                continue
+            if len({_sign(decision) for decision in decisions.values() if decision is not None}) > 1:
+                self.mixed.add(node)
             # As in a stream, where what no rule matches is not remembered.
-            routed = [path for path in paths if not isinstance(decisions[path], RouteError)]
-            self._settle(node, decisions[min(routed or paths)])
-            if len({_sign(decision) for decision in decisions.values()}) > 1:
-                self.mixed.append(node)
+            promising = [path for path in paths if not isinstance(decisions[path], RouteError)]
+            first = min(promising or paths)
+            if decisions[first] is not None:
+                self._settle(node, decisions[first])
+                continue
+            self._open[node] = first
+            routed = [path for path in promising if decisions[path] is not None]
+            if routed:
+                self._others[node] = decisions[min(routed)]
 
     def _decision(self, path: Node) -> Decision | None:
         try:
@@ -167,6 +173,8 @@ class Deciding:
             return error
 
     def _settle(self, node: Node, decision: Decision | None) -> None:
+        if isinstance(decision, RouteError):
+            decision = self._others.get(node, decision)
         assert decision is not None
         self.decided[node] = decision
         self._open.pop(node, None)

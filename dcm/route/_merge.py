@@ -66,13 +66,13 @@ def merged(routes: Sequence[Route], decisions: Sequence[Decision]) -> tuple[tupl
 
 
 def as_static(ways: Sequence[Way]) -> tuple[StaticRoute, ...]:
-    """The ways by one route as static routes: destinations with the same methods together."""
-    groups: dict[tuple[TransferMethod, ...], list[Way]] = {}
+    """The ways by one route as static routes: destinations with the same filter and methods together."""
+    groups: dict[tuple[int, tuple[TransferMethod, ...]], list[Way]] = {}
     for way in ways:
-        groups.setdefault(way.methods, []).append(way)
+        groups.setdefault((id(way.filt), way.methods), []).append(way)
     return tuple(
         [
-            StaticRoute(tuple([way.sink for way in group]), group[0].filt, methods, group[0].route)
-            for methods, group in groups.items()
+            StaticRoute(tuple([way.sink for way in group]), group[0].filt, group[0].methods, group[0].route)
+            for group in groups.values()
         ]
     )

@@ -81,12 +81,10 @@ class Outlet:
         StoreError, UsageError
             It cannot be opened, or was closed in the meantime.
         """
-        while True:
-            session = await self._next()
-            with session.in_use():
-                await session.opened()
-                if not session.broken:
-                    return await session.place(instance)
+        session = await self._next()
+        with session.in_use():
+            await session.opened()
+            return await session.place(instance)
 
     async def _next(self) -> _Session:
         """The session that is open, or a new one; they come one after the other, since two might be too many."""
@@ -137,8 +135,6 @@ class _Session:
     ----------
     ending : Event
         Nothing more is to be placed: it is closed as soon as all that is on its way has reached an end.
-    broken : bool
-        Something went wrong.
     task : Task
         What has it open.
     """
@@ -155,7 +151,6 @@ class _Session:
         self._unused = asyncio.Event()
         self._error: BaseException | None = None
         self.ending = asyncio.Event()
-        self.broken = False
         self.task = self._loop.create_task(self._run())
         self.task.add_done_callback(self._over)
 
@@ -201,7 +196,6 @@ class _Session:
             return await self._queue.place(instance)
         except Exception:
             # Whatever ended it has ended it for all: who comes next begins anew.
-            self.broken = True
             self.ending.set()
             raise
 

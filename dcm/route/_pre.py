@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from dcm._bridge import Bridge
@@ -152,7 +153,7 @@ class PreRouting:
                 self._nodes[number, node] = decision
             self._tell_mixed(route, level, deciding.mixed)
 
-    def _tell_mixed(self, route: DynamicRoute, level: QueryLevel, mixed: Sequence[Node]) -> None:
+    def _tell_mixed(self, route: DynamicRoute, level: QueryLevel, mixed: AbstractSet[Node]) -> None:
         if mixed:
             self._report.doubt(
                 f"{route} would send parts of {plural(len(mixed), _NAMES[level])} to different places (the first is "

@@ -217,6 +217,19 @@ async def test_a_study_goes_where_the_first_of_it_goes_that_a_rule_matches() -> 
     assert len(report.doubts) == 1
 
 
+async def test_what_the_first_series_decides_is_not_looked_for_in_the_others() -> None:
+    instances = [make(series=1, Modality="CT"), make(series=2, Modality="")]
+    archive = Archive(instances, knows=["Modality"])
+    shares = await Router([DynamicRoute(rule("Modality == CT"))]).pre_route(archive)
+    assert len(sent(shares, archive)["A"]) == 2
+    assert archive.given == []
+    # Nor does one that cannot be had matter where another one tells.
+    instances = [make(series=1, Modality=""), make(series=2, Modality="CT")]
+    archive = Archive(instances, knows=["Modality"], withholds=[instances[0].sop_instance_uid])
+    shares = await Router([DynamicRoute(rule("Modality == CT"))]).pre_route(archive)
+    assert len(sent(shares, archive)["A"]) == 2
+
+
 async def test_an_earlier_result_is_all_that_is_looked_at() -> None:
     archive = Archive(CT_AND_MR, knows=["StudyDescription", "Modality"])
     found = (await archive.query(IMAGE)).only([CT_AND_MR[1].sop_instance_uid, CT_AND_MR[3].sop_instance_uid])
@@ -258,6 +271,14 @@ async def test_methods_are_those_of_the_destination() -> None:
     rules = SelectorDestMap([("StudyDescription == X", [A, B, C])], ())
     shares = await Router([DynamicRoute(rules, dest_methods={B: link})]).pre_route(archive)
     assert list(shares) == [(StaticRoute((A, C), methods=proxy), StaticRoute((B,), methods=link))]
+
+
+async def test_filters_are_those_of_the_destination() -> None:
+    archive = Archive(CT_AND_MR, knows=["StudyDescription"])
+    edit, other = make_edit_filter({"PatientID": "X"}), make_edit_filter({"PatientID": "Y"})
+    rules = SelectorDestMap([("StudyDescription == X", [A, B, C])], ())
+    shares = await Router([DynamicRoute(rules, filt=edit, dest_filters={B: other, C: None})]).pre_route(archive)
+    assert list(shares) == [(StaticRoute((A,), edit), StaticRoute((B,), other), StaticRoute((C,)))]
 
 
 async def test_a_function_that_says_what_it_reads_is_asked_without_an_example() -> None:
