@@ -318,7 +318,8 @@ def move_to_past(db: sqlite3.Connection, entry: int, digest: bytes | None, tally
     states = db.execute("SELECT way, state FROM delivery WHERE id BETWEEN ? AND ?", span(entry)).fetchall()
     had = any(state in (DELIVERED, FILTERED) for _, state in states)
     db.execute(
-        "INSERT OR REPLACE INTO past (id, uid_hash, uid, size, received_ns, done, digest, fate) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO past (id, uid_hash, uid, size, received_ns, done, digest, fate)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (entry, *row[1:], int(time.time()), digest if had else None, fate_id(db, fate_of(states))),
     )
     remove_entry(db, entry, row[3], tally)
