@@ -49,14 +49,19 @@ class Fleet:
         What there is to deliver.
     idle : float
         Seconds after which an association that nothing is sent on is released.
+    gather : float
+        Seconds that what arrives may wait for what comes after it: to deliver many at a time costs those who send much
+        less than to deliver each at once.
     changed : callable
         Called when something has been delivered, or has become of a destination.
     """
 
-    def __init__(self, spool: Spool, *, idle: float, changed: Callable[[], None]) -> None:
+    def __init__(self, spool: Spool, *, idle: float, gather: float, changed: Callable[[], None]) -> None:
         self.lanes: dict[str, Lane] = {}
         self._spool = spool
         self._idle = idle
+        self._gather = gather
+        self._to_wake: set[str] = set()
         self._changed = changed
         self._breakers: dict[str, Breaker] = {}
         self._timers: set[asyncio.TimerHandle] = set()
@@ -87,8 +92,14 @@ class Fleet:
 
     def wake(self, ways: Iterable[Way]) -> None:
         """There is something new on some ways."""
-        for way in ways:
-            self.lanes[way.key].courier.wake()
+        keys = [way.key for way in ways]
+        if keys and not self._to_wake:
+            asyncio.get_running_loop().call_later(self._gather, self._wake_them)
+        self._to_wake.update(keys)
+
+    def _wake_them(self) -> None:
+        while self._to_wake:
+            self.lanes[self._to_wake.pop()].courier.wake()
 
     def wake_all(self) -> None:
         """There may be something new on any way, for a human has changed something: destinations are tried at once."""
@@ -99,6 +110,7 @@ class Fleet:
 
     async def drained(self) -> None:
         """Wait until nothing is left that could be delivered now."""
+        self._wake_them()
         await asyncio.gather(*(lane.courier.drained() for lane in self.lanes.values()))
 
     async def stop(self, seconds: float) -> None:

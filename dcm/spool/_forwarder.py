@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 # Whoever writes at the same moment shares one commit: so many may.
 _THREADS = 8
+# What arrives within so many seconds is delivered together.
+_GATHER = 0.1
 # How often, at most, it is told how things stand.
 _TELL_EVERY = 0.5
 # What deliveries that are under way get in any case, when those who send to us have used up the time.
@@ -151,7 +153,8 @@ class Forwarder:
         self._stop_within = stop_within
         self._inactive_timeout = inactive_timeout
         self._notifier = notifier if notifier is not None else Notifier()
-        self._fleet = Fleet(spool, idle=idle, changed=self._changed)
+        gather = 0.0 if ack is Ack.DELIVERED else _GATHER
+        self._fleet = Fleet(spool, idle=idle, gather=gather, changed=self._changed)
         self._bell = Bell(spool.path)
         self._asked = asyncio.Event()
         self._last_received = 0.0
