@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from dcm.instance import Instance
 from dcm.spool._files import Files, digest_of
@@ -83,7 +84,7 @@ class Candidate:
     result: Admitted | None = None
 
 
-def find_known(db: sqlite3.Connection, hashed: int, uid: str) -> tuple[list[tuple[int, ...]], list[tuple[object, ...]]]:
+def find_known(db: sqlite3.Connection, hashed: int, uid: str) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
     """What there is of a UID: entries, and past entries whose bytes are known, the latest first."""
     entries = db.execute(
         "SELECT id, received_ns, offset, size, syntax FROM entry WHERE uid_hash = ? AND uid = ?"
@@ -98,13 +99,11 @@ def find_known(db: sqlite3.Connection, hashed: int, uid: str) -> tuple[list[tupl
     return entries, past
 
 
-def compare(
-    instance: Instance, files: Files, entries: Sequence[Sequence[object]], past: Sequence[Sequence[object]]
-) -> Known:
+def compare(instance: Instance, files: Files, entries: Sequence[Sequence[Any]], past: Sequence[Sequence[Any]]) -> Known:
     """Compare an instance with what there is of its UID; reads files, outside of any transaction."""
     known = Known()
     for number, received_ns, offset, size, syntax in entries:
-        name = Name(number, received_ns, offset, size)  # type: ignore[arg-type]
+        name = Name(number, received_ns, offset, size)
         same: bool | None = False
         if size == instance.size and syntax == instance.transfer_syntax_uid:
             same = files.same_data(name, instance)
@@ -117,7 +116,7 @@ def compare(
         if size == instance.size:
             digest = digest or digest_of(instance)
             if there == digest:
-                known.past.append(number)  # type: ignore[arg-type]
+                known.past.append(number)
                 continue
         known.others = True
     return known

@@ -290,7 +290,8 @@ class Queues:
 
     def _prune(self, db: sqlite3.Connection, n: int) -> None:
         """Forget some of what was remembered for long enough."""
-        if time.monotonic() < self._prune_at:
+        # Others than the owner do not know for how long.
+        if not self._owner or time.monotonic() < self._prune_at:
             return
         cutoff = int(time.time() - self._remember)
         rows = db.execute("SELECT id, done FROM past WHERE id > ? ORDER BY id LIMIT ?", (self._pruned_to, n)).fetchall()

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from dcm.errors import SpoolError
 from dcm.spool._journal import WAY_BITS
@@ -191,17 +192,17 @@ def name_of(row: Sequence[int]) -> Name:
     return Name(row[0], row[1], row[2], row[3])
 
 
-def delivery_of(row: Sequence[object], key: str, held: frozenset[int]) -> Delivery:
+def delivery_of(row: Sequence[Any], key: str, held: frozenset[int]) -> Delivery:
     """A delivery, of `DELIVERY_COLUMNS`."""
     number, way, code, attempts, not_before, reason, status, conflict, *entry = row
     entry_id, uid, sop_class, syntax, size, offset, received_ns, calling, called, address = entry
-    state = DeliveryState.HELD if code == QUEUED and way in held else STATES[code]  # type: ignore[index]
+    state = DeliveryState.HELD if code == QUEUED and way in held else STATES[code]
     return Delivery(
-        *(number, entry_id, key, sop_class, uid, syntax, size, offset, received_ns),  # type: ignore[arg-type]
-        Origin(str(calling), str(called), str(address)),
+        *(number, entry_id, key, sop_class, uid, syntax, size, offset, received_ns),
+        Origin(calling, called, address),
         bool(conflict),
         state,
-        *(attempts, not_before, reason, status),  # type: ignore[arg-type]
+        *(attempts, not_before, reason, status),
     )
 
 
