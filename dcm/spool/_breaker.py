@@ -46,6 +46,8 @@ class Breaker:
     state : BreakerState
     reason : str
         What has opened it; '' while it is closed.
+    waits : RetryPolicy
+        How long it stays open.
     listeners : list of callable
         Called when its state or its time has changed.
     """
@@ -56,7 +58,7 @@ class Breaker:
         self.state = BreakerState.CLOSED
         self.reason = ""
         self.listeners: list[Callable[[], None]] = []
-        self._waits = waits
+        self.waits = waits
         self._in_a_row = in_a_row
         self._clock = clock
         self._n_failed = 0
@@ -115,7 +117,7 @@ class Breaker:
             self.reason = reason
             self._n_opened += 1
             self._turn += 1
-            self._until = self._clock() + self._waits.delay(self._n_opened)
+            self._until = self._clock() + self.waits.delay(self._n_opened)
             self._change(BreakerState.OPEN)
 
     def undecided(self, ticket: int) -> None:

@@ -133,6 +133,8 @@ class Courier:
         self._bytes = 0
         self._dry = False  # there was nothing more to take, and nothing has come since
         self._due: float | None = None
+        self._n_lost = 0
+        self._pause_until = 0.0
         self._bell = asyncio.Event()
         self._landed = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -256,6 +258,8 @@ class Courier:
         wait = self._breaker.wait()
         if wait != 0:
             return wait
+        if self._breaker.closed and (pause := self._pause_until - asyncio.get_running_loop().time()) > 0:
+            return pause
         if self._dry and (self._due is None or self._due > self._clock()):
             return self._until_due()
         if len(self._flights) > self._window.n_instances // 2 or len(self._settler) > _MOST_UNSETTLED:
@@ -348,7 +352,17 @@ class Courier:
         if verdict is None:
             self._hand_back([load])
         else:
+            self._pause(verdict)
             self._settle(load.delivery, verdict)
+
+    def _pause(self, verdict: Verdict) -> None:
+        """Wait longer each time that we are not let in, though others may be: a peer need not take all at once."""
+        now = asyncio.get_running_loop().time()
+        if verdict.sound:
+            self._n_lost, self._pause_until = 0, 0.0
+        elif verdict.lost and now >= self._pause_until:
+            self._n_lost += 1
+            self._pause_until = now + self._breaker.waits.delay(self._n_lost)
 
     # -- what became of it
 

@@ -409,6 +409,28 @@ async def test_ways_to_one_destination_learn_from_one_another(spool: MemorySpool
         await spool.until(lambda: spool.all_in(DELIVERED))
 
 
+async def test_a_peer_that_lets_only_one_of_us_in_is_not_knocked_at_all_the_time(spool: MemorySpool) -> None:
+    breaker = Breaker(LATER)
+    gate = asyncio.Event()
+
+    async def wait(instance: Instance) -> None:
+        await gate.wait()
+
+    first, second = ScriptedSink(wait, "first"), ScriptedSink(down("too many associations"), "second")
+    spool.add(*instances(300), way="first")
+    couriers = [courier_to(sink, spool, breaker=breaker) for sink in (first, second)]
+    async with running(*couriers):
+        await first.until(lambda: len(first.came) == 64)
+        spool.add(*instances(3, 1000), way="second")
+        couriers[1].wake()
+        await second.until(lambda: not breaker.closed)
+        n_tries = len(second.came)
+        gate.set()  # those that are in show that it is well
+        await first.until(lambda: len(first.has) == 300)
+        assert breaker.closed
+        assert len(second.came) <= max(n_tries, 3)
+
+
 async def test_one_that_stalls_holds_up_no_other(spool: MemorySpool) -> None:
     for_ever = asyncio.Event()
 
