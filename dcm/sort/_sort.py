@@ -1,26 +1,22 @@
-"""Sorting, as a whole: who looks at what, in which order files get their names, and what is told of it."""
+"""Sorting, as a whole: what is asked for, and whether it can be done."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dcm._bridge import Bridge
 from dcm.errors import UsageError
-from dcm.sort._look import SORT_TAGS, Looked, Placed, Sorter, ThreadSorter
-from dcm.sort._members import MemberSorter
-from dcm.sort._preview import Preview
-from dcm.sort._report import SortReport, SortState
-from dcm.sort._sources import Portion, Sources, survey
+from dcm.sort._report import SortReport
+from dcm.sort._run import MAX_JOBS, Run
+from dcm.sort._sources import Sources, survey
 from dcm.store import TransferMethod
 from dcm.store.local_dir import Conflict, LocalDir
 
 if TYPE_CHECKING:
     from os import PathLike
-
-    from dcm.sort._worker import SafeSorter
 
 __all__ = ["sort"]
 
@@ -30,12 +26,6 @@ _METHODS = {
     "link": TransferMethod.LINK,
     "symlink": TransferMethod.SYMLINK,
 }
-_STATES = {state.value: state for state in SortState}
-_FEW = 8  # portions that are not worth the start of other processes
-_SOON = 0.03  # seconds
-_MAX_JOBS = 4  # what is asked of a disk at a time, unless the user says otherwise
-_AT_ONCE = 32 << 20  # bytes that are placed at a time: no more than a moment of copying when it is interrupted
-_STOPPED = "not sorted: the run ended before its turn"
 
 
 async def sort(
@@ -111,9 +101,9 @@ async def sort(
     place = _place(dest, conflict)
     own = report if report is not None else SortReport()
     own.dry_run = dry_run
-    async with Bridge((jobs or _MAX_JOBS) + 1) as bridge:
+    async with Bridge((jobs or MAX_JOBS) + 1) as bridge:
         plan = await bridge.run(_prepare, many, place, way, recurse, file_ext, dry_run)
-        run = _Run(place, way, own, bridge, dry_run)
+        run = Run(place, way, own, bridge, dry_run)
         try:
             await _uninterrupted(run, plan, jobs)
         finally:
@@ -165,7 +155,7 @@ def _prepare(
     return found
 
 
-async def _uninterrupted(run: _Run, sources: Sources, jobs: int | None) -> None:
+async def _uninterrupted(run: Run, sources: Sources, jobs: int | None) -> None:
     """Do it; when cancelled, let what is under way come to its end, so that the report knows of it."""
     task = asyncio.ensure_future(run.run(sources, jobs))
     cancelled = False
@@ -181,251 +171,3 @@ async def _uninterrupted(run: _Run, sources: Sources, jobs: int | None) -> None:
     task.result()
     if cancelled:
         raise asyncio.CancelledError
-
-
-class _Run:
-    """One run.
-
-    Files are looked at in portions, by several sorters at a time; then, portion by portion in the order of the sources,
-    they claim their paths. The first that claims a path is placed at once. What claims the path of another waits until
-    all those are placed, and comes after it then: the outcome is the same in every run.
-    """
-
-    def __init__(
-        self, dest: LocalDir, method: TransferMethod, report: SortReport, bridge: Bridge, dry_run: bool
-    ) -> None:
-        self.report = report
-        self.stopped = False
-        self._dest = dest
-        self._method = method
-        self._bridge = bridge
-        tags = dest.out_fmt.tags | SORT_TAGS
-        self._preview = Preview(dest, method, tags) if dry_run else None
-        self._claimed: set[int] = set()
-        self._later: list[tuple[str, bytes]] = []
-        self._listing = asyncio.Lock()
-        self._turn: asyncio.Future[None] | None = None
-        self._own_names = b""
-
-    async def run(self, sources: Sources, jobs: int | None) -> None:
-        """Do all of it."""
-        portions = sources.portions()
-        if sources.in_place:
-            # What is moved to its place must not be met there again.
-            self._own_names = os.fsencode(os.path.realpath(self._dest.path)) + b"/"
-            portions = iter(await self._bridge.run(list, portions))
-        listing = asyncio.ensure_future(self._bridge.run(_take, portions, _FEW + 1))
-        if jobs is None:
-            # What takes so long to list is worth other processes, which start in the meantime.
-            await asyncio.wait({listing}, timeout=_SOON)
-            many = not listing.done() or len(listing.result()) > _FEW
-            jobs = min(os.cpu_count() or 1, _MAX_JOBS) if many else 1
-        self.report.progress.phase("sorting")
-        # This process is one of them: it has begun before the others are ready.
-        sorters: list[Sorter] = [ThreadSorter(self._dest, self._method)]
-        helpers = [asyncio.ensure_future(self._bridge.run(self._new_helper)) for _ in range(jobs - 1)]
-        try:
-            rest = _chained(await listing, portions)
-            await self._all([self._serve(sorters[0], rest), *[self._help(each, sorters, rest) for each in helpers]])
-            await self._place_later(sorters)
-        finally:
-            await asyncio.wait([listing, *helpers])
-            for sorter in [*sorters, *[each.result() for each in helpers if not each.exception()]]:
-                await self._bridge.run(sorter.close)
-        for archive in sources.archives:
-            await self._unpack(archive)
-
-    def _new_helper(self) -> SafeSorter:
-        from dcm.sort._worker import SafeSorter
-
-        return SafeSorter(self._dest, self._method)
-
-    async def _help(
-        self, starting: asyncio.Future[SafeSorter], sorters: list[Sorter], portions: Iterator[Portion]
-    ) -> None:
-        """Keep a sorter busy that is starting; what it had while it is would keep the others waiting."""
-        sorter = await starting
-        if await self._bridge.run(sorter.ready):
-            sorters.append(sorter)
-            await self._serve(sorter, portions)
-
-    async def _all(self, work: Sequence[Coroutine[Any, Any, None]]) -> None:
-        """Do it side by side, to the end of each, whatever becomes of the others."""
-        for result in await asyncio.gather(*[self._guarded(each) for each in work], return_exceptions=True):
-            if result is not None:
-                raise result
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except BaseException:
-            self.stopped = True
-            raise
-
-    # -- files that are the first to claim their path
-
-    async def _serve(self, sorter: Sorter, portions: Iterator[Portion]) -> None:
-        """Keep one sorter busy."""
-        while not self.stopped:
-            async with self._listing:
-                portion = await self._bridge.run(next, portions, None)
-                if portion is None:
-                    return
-                self.report.expect(len(portion.paths) + len(portion.left_out))
-                before, self._turn = self._turn, asyncio.get_running_loop().create_future()
-                mine = self._turn
-            try:
-                looked = await self._bridge.run(sorter.look, portion.paths)
-                if before is not None:
-                    await before
-                n_later = len(self._later)
-                chosen = await self._claim(portion.paths, looked)
-            finally:
-                mine.set_result(None)
-            for path, state, reason in portion.left_out:
-                self._record(path, state, "", reason)
-            n_done = len(portion.paths) + len(portion.left_out)
-            if self._preview is None:
-                n_done -= len(chosen) + len(self._later) - n_later
-            self.report.progress.advanced(n_done, 0)
-            await self._place(sorter, portion.paths, looked, chosen)
-
-    async def _place(
-        self, sorter: Sorter, paths: Sequence[bytes], looked: Sequence[Looked], chosen: Sequence[int]
-    ) -> None:
-        """Place those that a sorter has just looked at and that were chosen, some at a time."""
-        for some in _runs(chosen, [found.size for found in looked]):
-            if self.stopped:
-                results = [Placed("failed", "", _STOPPED)] * len(some)
-            else:
-                results = await self._bridge.run(sorter.place, some)
-            self._note_each([paths[index] for index in some], results, [looked[index].size for index in some])
-            self.report.progress.advanced(len(some), sum(looked[index].size for index in some))
-
-    async def _claim(self, paths: Sequence[bytes], looked: Sequence[Looked]) -> list[int]:
-        """Sort out which of some files are to be placed now, by their numbers."""
-        chosen = []
-        for index, (path, found) in enumerate(zip(paths, looked, strict=True)):
-            if found.state:
-                self._record(path, found.state, "", found.text)
-            elif self._preview is not None:
-                chosen.append(index)
-            elif (key := hash(found.text)) in self._claimed:  # or, once in a lifetime, another one's
-                self._later.append((found.text, path))
-            else:
-                self._claimed.add(key)
-                chosen.append(index)
-        if self._preview is not None:
-            wanted = [(looked[index].text, paths[index]) for index in chosen]
-            results = await self._bridge.run(self._preview.claim, wanted)
-            for (target, path), index, result in zip(wanted, chosen, results, strict=True):
-                if result is not None:
-                    self._note(path, result, looked[index].size)
-                else:
-                    self._later.append((target, path))
-            return []
-        return chosen
-
-    # -- those that are not
-
-    async def _place_later(self, sorters: Sequence[Sorter]) -> None:
-        """Place those whose path another one has, each after all that come before it."""
-        later, self._later = self._later, []
-        if self._preview is not None:
-            for _, path in later:
-                if self.stopped:
-                    self._record(path, "failed", "", _STOPPED)
-                else:
-                    self._note(path, await self._bridge.run(self._preview.place_file, path))
-            return
-        # Those with one path go to one sorter, in their order.
-        lists: list[list[bytes]] = [[] for _ in sorters]
-        for target, path in later:
-            lists[hash(target) % len(sorters)].append(path)
-        await self._all([self._place_list(*each) for each in zip(sorters, lists, strict=True)])
-
-    async def _place_list(self, sorter: Sorter, paths: Sequence[bytes]) -> None:
-        size = 32
-        for start in range(0, len(paths), size):
-            some = paths[start : start + size]
-            if self.stopped:
-                for path in some:
-                    self._record(path, "failed", "", _STOPPED)
-                continue
-            looked = await self._bridge.run(sorter.look, some)
-            chosen = []
-            for index, (path, found) in enumerate(zip(some, looked, strict=True)):
-                if found.state:  # it has changed in the meantime
-                    self._record(path, found.state, "", found.text)
-                else:
-                    chosen.append(index)
-            await self._place(sorter, some, looked, chosen)
-
-    # -- archives
-
-    async def _unpack(self, archive: str) -> None:
-        """Place what is in an archive."""
-        self.report.progress.phase(f"unpacking {os.path.basename(archive)}")  # noqa: PTH119
-        members = MemberSorter(archive, self._dest, self._preview)
-        try:
-            while not self.stopped:
-                step = await self._bridge.run(members.step)
-                if not step:
-                    return
-                self.report.expect(len(step))
-                for name, result, n_bytes in step:
-                    self._note(os.fsencode(f"{archive}!/{name}" if name else archive), result, n_bytes)
-                    self.report.progress.advanced(1, n_bytes)
-        finally:
-            await self._bridge.run(members.close)
-
-    # -- what is told
-
-    def _note_each(self, paths: Sequence[bytes], results: Sequence[Placed], sizes: Sequence[int]) -> None:
-        n_sorted = n_bytes = 0
-        for path, result, size in zip(paths, results, sizes, strict=True):
-            if result.state == "sorted" and not result.reason and not self.report.keeps_each:
-                n_sorted += 1
-                n_bytes += size
-            else:
-                self._note(path, result, size)
-        self.report.count_sorted(n_sorted, n_bytes)
-
-    def _note(self, path: bytes, result: Placed, n_bytes: int = 0) -> None:
-        state = result.state
-        if result.fatal:
-            self.stopped = True
-        if state == "duplicate" and self._own_names and path == self._own_names + os.fsencode(result.dest):
-            state = "sorted"  # it has been at its place before
-        self._record(path, state, result.dest, result.reason, n_bytes)
-
-    def _record(self, path: bytes, state: str, dest: str, reason: str, n_bytes: int = 0) -> None:
-        self.report.record(path, _STATES[state], dest, reason, n_bytes)
-
-
-def _take(portions: Iterator[Portion], n: int) -> list[Portion]:
-    found = []
-    for portion in portions:
-        found.append(portion)
-        if len(found) == n:
-            break
-    return found
-
-
-def _chained(first: list[Portion], rest: Iterator[Portion]) -> Iterator[Portion]:
-    yield from first
-    yield from rest
-
-
-def _runs(chosen: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Some numbers in runs of files that have no more than so many bytes together, or are one."""
-    some: list[int] = []
-    n_bytes = 0
-    for index in chosen:
-        if some and n_bytes + sizes[index] > _AT_ONCE:
-            yield some
-            some, n_bytes = [], 0
-        some.append(index)
-        n_bytes += sizes[index]
-    if some:
-        yield some

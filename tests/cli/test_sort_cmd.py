@@ -81,7 +81,7 @@ def test_what_is_left_is_told_without_escape_sequences(tmp_path: Path) -> None:
     assert code == 3
     assert "\x1b[2J" not in shown
     assert "evil\\x1b[2J" in shown
-    assert "3 sorted, 2 duplicate, 1 conflict, 3 foreign, 1 truncated, 1 unreadable" in shown
+    assert "3 sorted, 2 duplicate, 1 conflict, 4 foreign, 1 truncated" in shown
 
 
 def test_an_empty_name_is_not_the_current_directory(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from pydicom.data import get_testdata_files
 from dcm.errors import PartialError, UsageError
 from dcm.sort import FORMATS, Conflict, SortReport, SortState, example_of, sort, template_of
 from dcm.sort._look import ThreadSorter
-from dcm.sort._sort import _runs
+from dcm.sort._run import _runs
 from dcm.sort._worker import ProcessSorter
 from dcm.store import TransferMethod
 from dcm.store.local_dir import LocalDir
