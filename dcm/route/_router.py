@@ -100,8 +100,10 @@ class Router:
         Raises
         ------
         RouteError
-            No rule matches, or what decides cannot be read: an `UnroutedError`, with the ways that stand all the same.
-            Nothing is remembered then.
+            No rule matches, or what decides cannot be found in it: an `UnroutedError`, with the ways that stand all
+            the same. Nothing is remembered then.
+        StoreError
+            The file that it is in cannot be read.
         """
         decisions = [self._decision(i, route, instance) for i, route in enumerate(self.routes)]
         key = tuple([None if isinstance(one, RouteError) else tuple(map(id, one)) for one in decisions])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,8 @@ from dcm.query import QueryResult
 from dcm.report import Outcome, TransferReport
 from dcm.route import DynamicRoute, Router, SelectorDestMap, StaticRoute, UnroutedError
 from dcm.store import DataSink, TransferMethod
+from dcm.store.local_dir import LocalDir
+from tests.data import write_studies
 from tests.route.objects import Archive, make, sinks
 
 A, B, C = sinks("ABC")
@@ -312,6 +316,19 @@ async def test_a_source_that_cannot_be_asked() -> None:
 
     with pytest.raises(NetworkError, match="gone"):
         await Router([A]).pre_route(Silent([]))
+
+
+@pytest.mark.parametrize("condition", ["StudyDescription ~= scan", "Modality == MR", "RescaleIntercept == -1024"])
+async def test_a_directory(tmp_path: Path, condition: str) -> None:
+    samples = write_studies(tmp_path)
+    router = Router([DynamicRoute(rule(condition), SERIES)])
+    shares = await router.pre_route(LocalDir(tmp_path))
+    expected = await asyncio.to_thread(
+        lambda: {sample.series_uid: router.decide(Instance.from_file(sample.path))[0].sink for sample in samples}
+    )
+    found = {uid: routes[0].dests[0] for routes, share in shares.items() for uid in share.series()}
+    assert found == expected
+    assert set(found.values()) == {A, B}
 
 
 async def test_nothing_at_all() -> None:
