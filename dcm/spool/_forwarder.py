@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,11 +19,12 @@ from dcm.spool._notify import Notifier
 from dcm.spool._reception import Ack, Reception, Tally
 from dcm.spool._words import Counts, DeliveryState, Recovered
 from dcm.store.local_dir import LocalDir
+from dcm.store.net_repo import NetRepo
 from dcm.text import plural, safe_text
 
 if TYPE_CHECKING:
     from dcm.instance import Instance
-    from dcm.net import LocalEntity
+    from dcm.net import DcmNode, LocalEntity
     from dcm.net._listener import Listener
     from dcm.route import Router, Way
     from dcm.spool._fleet import Lane
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 _THREADS = 8
 # What arrives within so many seconds is delivered together.
 _GATHER = 0.1
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 # How often, at most, it is told how things stand.
 _TELL_EVERY = 0.5
 # What deliveries that are under way get in any case, when those who send to us have used up the time.
@@ -109,7 +113,7 @@ class Forwarder:
     Raises
     ------
     UsageError
-        A destination is the spool itself, or is in it, or the other way round; or a time makes no sense.
+        A destination is the spool, or in it, or the other way round; or it is where we listen ourselves.
 
     Attributes
     ----------
@@ -139,7 +143,7 @@ class Forwarder:
         notifier: Notifier | None = None,
     ) -> None:
         for way in router.ways:
-            _check_apart(way, spool)
+            _check_apart(way, spool, entity.local)
         self.tally = Tally()
         self.before = self.now = Counts()
         self.recovered = Recovered()
@@ -348,9 +352,26 @@ def _complain(task: asyncio.Task[None], what: str) -> None:
         log.error("%s: %s", what, safe_text(error))
 
 
-def _check_apart(way: Way, spool: Spool) -> None:
+def _check_apart(way: Way, spool: Spool, local: DcmNode) -> None:
+    """Refuse destinations that would give us back what we deliver there.
+
+    Raises
+    ------
+    UsageError
+        It is one.
+    """
     if way.sink.overlaps(LocalDir(spool.path)):
         raise UsageError(
             f"{way.sink} cannot be a destination: it overlaps the spool, {spool.path}",
             hint="say with --spool where else the spool should be",
         )
+    if isinstance(way.sink, NetRepo) and _is_here(way.sink.remote, local):
+        raise UsageError(f"{way.sink} cannot be a destination: that is where we listen ourselves")
+
+
+def _is_here(remote: DcmNode, local: DcmNode) -> bool:
+    """Whether a node is where another one listens, as far as the names tell."""
+    if remote.port != local.port:
+        return False
+    here = {*_LOOPBACK, socket.gethostname()} if local.host in _ANYWHERE or local.host in _LOOPBACK else set()
+    return remote.host in here | {local.host}

@@ -305,6 +305,28 @@ def test_a_destination_must_not_be_the_spool(tmp_path: Path) -> None:
             Forwarder(LocalEntity(DcmNode(HOST)), Router([LocalDir(path)]), Spool(tmp_path / "spool"))
 
 
+@pytest.mark.parametrize(
+    ("local", "remote", "same"),
+    [
+        ("0.0.0.0", "localhost", True),
+        ("::", "127.0.0.1", True),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.1.2.3", "127.0.0.1", False),
+        ("0.0.0.0", "10.1.2.3", False),
+    ],
+)
+def test_a_destination_must_not_be_ourselves(tmp_path: Path, local: str, remote: str, same: bool) -> None:
+    entity = LocalEntity(DcmNode(local, "X", 11112))
+
+    def make_with(port: int) -> None:
+        router = Router([NetRepo(entity, DcmNode(remote, "Y", port))])
+        Forwarder(entity, router, Spool(tmp_path / "spool"))
+
+    make_with(11113)
+    with pytest.raises(UsageError, match="where we listen ourselves") if same else contextlib.nullcontext():
+        make_with(11112)
+
+
 # -- its end -----------------------------------------------------------------------------------------------------------
 
 
