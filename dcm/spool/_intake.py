@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 from dcm.errors import DcmError, InvalidDicomError, SpoolError
 from dcm.instance import Instance
-from dcm.spool._admission import Arriving, Candidate, candidate_of, compare, find_known, record
+from dcm.spool._admission import Arriving, Candidate, candidate_of, compare, find_known, record, rerouted
 from dcm.spool._files import Files
 from dcm.spool._group import GroupCommit
 from dcm.spool._journal import Journal
 from dcm.spool._records import Tally, Ways
 from dcm.spool._shards import Name
-from dcm.spool._words import NO_WAY, Admitted, OnConflict, Origin
+from dcm.spool._words import NO_WAY, Admitted, Delivery, OnConflict, Origin
 from dcm.text import safe_text
 
 __all__ = ["Intake", "Route", "routed"]
@@ -92,6 +92,19 @@ class Intake:
         if not candidate.used:
             self._files.remove(name)
         return candidate.used
+
+    def reroute(self, delivery: Delivery, instance_of: Callable[[Delivery], Instance], route: Route) -> bool:
+        """Route anew what could not be routed; False where it still cannot be."""
+        try:
+            keys, trouble = routed(instance_of(delivery), route)
+        except SpoolError as exc:
+            keys, trouble = (NO_WAY,), exc.message
+        try:
+            with self._journal.write(durable=True) as db:
+                return rerouted(db, delivery, keys, trouble, self._ways)
+        except BaseException:
+            self._ways.forget()
+            raise
 
     def _bring(self, candidate: Candidate, instance: Instance) -> None:
         """Compare, write and record it; again where what it was compared with goes away meanwhile."""

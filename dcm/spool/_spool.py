@@ -6,15 +6,13 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from dcm._atomic import TempFile
 from dcm.errors import SpoolError
 from dcm.instance import Instance
 from dcm.spool import _mending, _recovery
-from dcm.spool._admission import rerouted
 from dcm.spool._files import Files, sync_directory
-from dcm.spool._intake import Intake, Route, routed
+from dcm.spool._intake import Intake, Route
 from dcm.spool._journal import Journal, failure
 from dcm.spool._lock import OwnerLock
 from dcm.spool._mending import Choice
@@ -170,9 +168,7 @@ class Spool:
     def __enter__(self) -> Spool:
         return self if self._journal is not None else self.open()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property
@@ -350,19 +346,10 @@ class Spool:
 
     def reroute(self, route: Route) -> int:
         """Route anew what could not be routed and was queued again by `retry`; gives how many went somewhere."""
-        n = 0
-        for delivery in list(self.ls(ways=(NO_WAY,), states=(DeliveryState.QUEUED,))):
-            n += self._reroute(delivery, route)
+        waiting = self.ls(ways=(NO_WAY,), states=(DeliveryState.QUEUED,))
+        n = sum(self._intake.reroute(delivery, self.instance, route) for delivery in waiting)
         self.tidy()
         return n
-
-    def _reroute(self, delivery: Delivery, route: Route) -> bool:
-        try:
-            keys, trouble = routed(self.instance(delivery), route)
-        except SpoolError as exc:
-            keys, trouble = (NO_WAY,), exc.message
-        with self._opened.write(durable=True) as db:
-            return rerouted(db, delivery, keys, trouble, self._ways)
 
     # -- looking and mending --------------------------------------------------------------------------------------
 
