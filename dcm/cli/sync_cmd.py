@@ -182,6 +182,8 @@ def command(
     finally:
         # Whatever ends it: what became of each instance until then is worth having.
         if report_path is not None:
+            # It may be in a destination that nothing went to.
+            report_path.parent.mkdir(parents=True, exist_ok=True)
             report.write_json(report_path)
     if dry_run and report.exit_code in (0, 3, 5):
         for line in preview_lines(report, repos, sinks):

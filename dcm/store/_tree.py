@@ -115,11 +115,21 @@ class Tree:
         self._flags = (_DIRECTORY if sync else _PLACE) | os.O_NOFOLLOW
         self._lock = threading.Lock()
         self._root: _Directory | None = None
+        self._made: list[Path] = []
 
     def close(self) -> None:
         """Let go of the root. The next use opens it again."""
         with self._lock:
             self._root = None
+
+    def leave(self) -> None:
+        """Remove the root, and its parents, if they were made here and nothing has come into them."""
+        with self._lock:
+            made, self._made = self._made, []
+            with contextlib.suppress(OSError):  # something is in it, or it is gone already
+                for path in made:
+                    path.rmdir()
+                    self._root = None
 
     @contextlib.contextmanager
     def root(self) -> Iterator[int]:
@@ -214,6 +224,7 @@ class Tree:
             except FileNotFoundError:
                 if not self._make_missing:
                     raise
+            self._made = [path for path in (self.path, *self.path.parents) if not path.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
             return _Directory(os.open(self.path, self._flags & ~os.O_NOFOLLOW))
         except (NotADirectoryError, FileExistsError) as exc:

@@ -386,6 +386,7 @@ class LocalDir(DirSource):
             async with StoreQueue(store, bridge, own, dest) as queue:
                 yield queue
             await bridge.run(self._rest)
+            await bridge.run(self._tree.leave)
         if report is None:
             own.finish()
             own.raise_failures()

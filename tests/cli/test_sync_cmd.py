@@ -499,3 +499,10 @@ def test_no_progress_on_a_terminal(option: str, dcmtk_archive: DcmtkQrscp, tmp_p
     assert code == 0
     assert "\x1b" not in shown
     assert shown.endswith(": 12 sent\n") or (option, shown) == ("--quiet", "")
+
+
+def test_a_report_in_a_destination_that_nothing_went_to(tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    done = run_dcm("sync", "-s", tmp_path / "from", "--report", tmp_path / "new" / "report.json", tmp_path / "new")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert read_report(tmp_path / "new" / "report.json")["instances"] == 0

@@ -10,7 +10,7 @@ from pydicom import Dataset
 from dcm.errors import NetworkError, PartialError, StoreError, UsageError
 from dcm.levels import QueryLevel
 from dcm.net import DcmNode, LocalEntity
-from dcm.report import Outcome
+from dcm.report import Outcome, TransferReport
 from dcm.route import StaticRoute
 from dcm.store.base import TransferMethod
 from dcm.store.local_dir import LocalDir
@@ -105,3 +105,14 @@ async def test_what_makes_no_sense(tmp_path: Path, free_port: int) -> None:
     home = LocalDir(tmp_path / "home")
     with pytest.raises(UsageError, match="is not a directory"):
         await sync(source, [home, LocalDir(tmp_path / "file")])
+
+
+async def test_nothing_is_made_where_nothing_goes(tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    for report in (TransferReport(), None):
+        await sync(LocalDir(tmp_path / "from"), LocalDir(tmp_path / "new" / "to"), report=report)
+        assert not (tmp_path / "new").exists()
+    # What is there stays, whatever is in it.
+    (tmp_path / "to").mkdir()
+    await sync(LocalDir(tmp_path / "from"), LocalDir(tmp_path / "to"))
+    assert (tmp_path / "to").is_dir()
