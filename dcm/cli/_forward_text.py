@@ -29,7 +29,7 @@ _ORDER = (
     *(DeliveryState.DELIVERED, DeliveryState.FILTERED, *_WAITING),
     *(DeliveryState.DROPPED, DeliveryState.LOST),
 )
-_MAX_REASON = 60
+_MAX_REASON = 100
 _NOWHERE = "without a route"
 
 
@@ -50,18 +50,18 @@ def start_lines(local: DcmNode, port: int, spool: Spool, ways: Sequence[Way], ac
 def live_text(snapshot: Snapshot) -> str:
     """How things stand, on one line: the sum, and each destination that is not as it should be."""
     tally, total = snapshot.tally, snapshot.counts.total
-    parts = [f"{tally.received:,} received"]
+    parts = [f"{tally.received} received"]
     if refused := tally.refused + tally.late:
-        parts.append(f"{refused:,} refused")
-    parts.append(f"{snapshot.delivered:,} delivered")
-    parts.extend(f"{n:,} {state.value}" for state in _WAITING if (n := total(state)))
+        parts.append(f"{refused} refused")
+    parts.append(f"{snapshot.delivered} delivered")
+    parts.extend(f"{n} {state.value}" for state in _WAITING if (n := total(state)))
     line = ", ".join(parts)
-    troubles = [
-        f"{safe_text(lane.way.sink, 40)}: {safe_text(lane.trouble, _MAX_REASON)}"
-        for lane in snapshot.lanes
-        if lane.trouble
-    ]
+    troubles = [_trouble(str(lane.way.sink), lane.trouble) for lane in snapshot.lanes if lane.trouble]
     return " | ".join([line, *troubles])
+
+
+def _trouble(name: str, why: str) -> str:
+    return safe_text(why if name in why else f"{name}: {why}", _MAX_REASON)
 
 
 def summary_lines(tally: Tally, before: Counts, after: Counts) -> list[str]:
@@ -80,7 +80,7 @@ def problem_lines(tally: Tally, after: Counts) -> list[str]:
     if tally.refused or tally.lost:
         lines.append(_received(tally))
     for key, counts in sorted(after.ways.items()):
-        parts = [f"{n:,} {state.value}" for state in (*_WAITING[1:], DeliveryState.LOST) if (n := counts[state])]
+        parts = [f"{n} {state.value}" for state in (*_WAITING[1:], DeliveryState.LOST) if (n := counts[state])]
         if parts:
             lines.append(f"{safe_text(key) or _NOWHERE}: {', '.join(parts)}.")
     return lines
@@ -94,9 +94,9 @@ def _received(tally: Tally) -> str:
         (tally.refused, "refused"),
         (tally.lost, "LOST"),
     ]
-    parts = [f"{n:,} {word}" for n, word in kinds if n]
+    parts = [f"{n} {word}" for n, word in kinds if n]
     what = f"Received {plural(tally.received, 'instance')}"
-    line = f"{what}: {', '.join(parts)}." if tally.received and parts != [f"{tally.received:,} new"] else f"{what}."
+    line = f"{what}: {', '.join(parts)}." if tally.received and parts != [f"{tally.received} new"] else f"{what}."
     if tally.late:
         line += f" {plural(tally.late, 'sender')} told that it was not delivered in time: it is kept."
     return line
@@ -114,14 +114,14 @@ def _way_line(key: str, before: Counts, after: Counts) -> str:
     for state in _ORDER:
         n = now[state] - (then[state] if then is not None and state.final else 0)
         if n:
-            parts.append(f"{n:,} {state.value}")
+            parts.append(f"{n} {state.value}")
     name = safe_text(key) or _NOWHERE
-    from_before = f", {waited:,} from before" if waited else ""
+    from_before = f", {waited} from before" if waited else ""
     return f"{name}: {plural(added, 'instance')}{from_before}: {', '.join(parts) or 'nothing'}."
 
 
 def _left(counts: Counts) -> str:
-    parts = [f"{n:,} {state.value}" for state in _WAITING if (n := counts.total(state))]
+    parts = [f"{n} {state.value}" for state in _WAITING if (n := counts.total(state))]
     return f", from before: {', '.join(parts)}" if parts else ""
 
 
