@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Dest: TypeAlias = "DataSink | StaticRoute | DynamicRoute"
 
-__all__ = ["Dest", "Targets"]
+__all__ = ["Targets"]
 
 
 class Targets:
