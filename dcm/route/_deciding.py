@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from dcm.errors import ConnectionFailedError, DcmError, RouteError, UndecidedError
@@ -53,6 +53,8 @@ class Deciding:
     known : Known
     ask : callable
     bridge : Bridge
+    tell : callable
+        Learns of each example that was retrieved, with its node; in a worker thread.
 
     Attributes
     ----------
@@ -72,6 +74,7 @@ class Deciding:
         known: Known,
         ask: Ask,
         bridge: Bridge,
+        tell: Callable[[Node, Instance], None],
     ) -> None:
         self._route = route
         self._level = level
@@ -80,6 +83,7 @@ class Deciding:
         self._known = known
         self._ask = ask
         self._bridge = bridge
+        self._tell = tell
         self.decided: dict[Node, Decision] = {}
         self.mixed: set[Node] = set()
         # What stands for each node that is not decided yet, and the result that it is in.
@@ -197,7 +201,7 @@ class Deciding:
         async def deliver(instance: Instance) -> bool:
             node = nodes.get(instance.sop_instance_uid)
             if node is not None:
-                self._settle(node, await self._bridge.run(self._decide, instance, cost=instance.size))
+                self._settle(node, await self._bridge.run(self._decide, node, instance, cost=instance.size))
             return True
 
         try:
@@ -214,7 +218,8 @@ class Deciding:
             why = reason or _reason(transfer, path[-1])
             self._settle(node, RouteError(f"{self._route}: no example of it could be retrieved: {why}"))
 
-    def _decide(self, instance: Instance) -> Decision:
+    def _decide(self, node: Node, instance: Instance) -> Decision:
+        self._tell(node, instance)
         try:
             return self._route.decide(instance)
         except RouteError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
     from dcm.attrs import Attributes
+    from dcm.instance import Instance
     from dcm.query import QueryResult
     from dcm.store.base import DataRepo
 
@@ -143,15 +145,34 @@ class PreRouting:
     async def _decide(self, number: int, route: DynamicRoute, found: QueryResult, bridge: Bridge) -> None:
         levels: dict[QueryLevel, list[Node]] = {}
         for node in await bridge.run(_nodes_of, found, route.route_level):
-            levels.setdefault(QueryLevel(len(node) - 1), []).append(node)
+            if (number, node) not in self._nodes:
+                levels.setdefault(QueryLevel(len(node) - 1), []).append(node)
+        tell = functools.partial(self._learn, number, route.route_level)
         for level, nodes in levels.items():
             deciding = Deciding(
-                route, level, nodes, src=self._src, found=found, known=self._known, ask=self._ask, bridge=bridge
+                route,
+                level,
+                nodes,
+                src=self._src,
+                found=found,
+                known=self._known,
+                ask=self._ask,
+                bridge=bridge,
+                tell=tell,
             )
             await deciding.run()
             for node, decision in deciding.decided.items():
                 self._nodes[number, node] = decision
             self._tell_mixed(route, level, deciding.mixed)
+
+    def _learn(self, number: int, level: QueryLevel, node: Node, example: Instance) -> None:
+        """Let the routes behind one decide by its example, too, where they are for the same level."""
+        for other, route in enumerate(self._routes):
+            if other > number and isinstance(route, DynamicRoute) and route.route_level is level:
+                try:
+                    self._nodes[other, node] = route.decide(example)
+                except RouteError as error:
+                    self._nodes[other, node] = error
 
     def _tell_mixed(self, route: DynamicRoute, level: QueryLevel, mixed: AbstractSet[Node]) -> None:
         if mixed:

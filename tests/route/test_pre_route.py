@@ -106,6 +106,13 @@ async def test_an_example_is_got_of_those_only_that_nothing_else_decides() -> No
     assert archive.given == [CT_AND_MR[i].sop_instance_uid for i in (0, 3)]
 
 
+async def test_an_example_is_got_once_for_all_routes() -> None:
+    archive = Archive(CT_AND_MR)
+    router = Router([DynamicRoute(rule("Manufacturer == Acme")), DynamicRoute(rule("Modality == MR", C, default=()))])
+    assert sent(await router.pre_route(archive), archive) == one_by_one(router, archive)
+    assert archive.given == [CT_AND_MR[i].sop_instance_uid for i in (0, 2, 3)]
+
+
 async def test_an_empty_value_in_an_answer_decides_nothing() -> None:
     """The archive says that there is no description, since it does not know what that is."""
     archive = Archive(CT_AND_MR, knows=[])
