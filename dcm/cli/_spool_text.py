@@ -38,6 +38,8 @@ class Destination:
     n_bytes: int = 0
     reasons: dict[str, list[str]] = field(default_factory=dict)
     """Why deliveries are in quarantine, and which: their UIDs."""
+    trouble: str = ""
+    """Why what is queued was not delivered the last time."""
 
     def add(self, delivery: Delivery, now: float) -> None:
         """Count a delivery."""
@@ -50,6 +52,7 @@ class Destination:
             self.reasons.setdefault(delivery.reason, []).append(delivery.sop_instance_uid)
         elif delivery.state is DeliveryState.QUEUED:
             self.queued += 1
+            self.trouble = delivery.reason or self.trouble
             if delivery.not_before > now:
                 self.waiting += 1
                 self.next_try = min(delivery.not_before, self.next_try or delivery.not_before)
@@ -76,6 +79,8 @@ def destination_lines(destinations: Sequence[Destination], counts: Counts, now: 
     ]
     yield from _table(head, rows, left={0})
     for one in destinations:
+        if one.trouble:
+            yield f"{_name(one.way)}: {one.queued} queued: {safe_text(one.trouble, _MAX_REASON)}"
         for reason, uids in one.reasons.items():
             more = ", …" if len(uids) > _MAX_UIDS else ""
             which = safe_text(", ".join(uids[:_MAX_UIDS])) + more
@@ -132,6 +137,7 @@ def destination_json(destination: Destination) -> dict[str, Any]:
         "quarantined": destination.quarantined,
         "held": destination.held,
         "conflicts": destination.conflicts,
+        "trouble": destination.trouble,
         "bytes": destination.n_bytes,
     }
 

@@ -146,26 +146,21 @@ def record(db: sqlite3.Connection, new: Candidate, ways: Ways, tally: Tally) -> 
     entries, had = _standing(db, new.known)
     kind = Arrival.REPEATED if new.known.same else Arrival.CONFLICT if new.known.others else Arrival.NEW
     numbers = {ways.known_id(db, key): key for key in new.ways}
-    if new.trouble:
-        # What could be routed once is not put into quarantine because it cannot be now.
-        missing = [] if had else list(numbers)
-    else:
-        missing = [way for way in numbers if way not in had]
-    quarantined = bool(new.trouble) or (kind is Arrival.CONFLICT and new.on_conflict is OnConflict.QUARANTINE)
-    reason = new.trouble or ("other bytes under this UID were here before" if quarantined else "")
-    state = QUARANTINED if quarantined else QUEUED
+    # What could be routed once is not put into quarantine because it cannot be now.
+    spared = {way for way, key in numbers.items() if key == NO_WAY and had}
+    missing = {way: _beginning(new, key, kind) for way, key in numbers.items() if way not in had and way not in spared}
     entry = entries[0] if entries else 0
     if missing and not entry:
         if new.file is None:
             return
         entry = _insert_entry(db, new, kind, len(missing), tally)
         first = span(entry)[0]
-        db.executemany(_INSERT_DELIVERY, [(first | way, way, state, reason) for way in missing])
-        for way in missing:
+        db.executemany(_INSERT_DELIVERY, [(first | way, way, *beginning) for way, beginning in missing.items()])
+        for way, (state, _) in missing.items():
             tally.made(way, state, new.size)
     elif missing:
         db.execute("UPDATE entry SET live = live + ? WHERE id = ?", (len(missing), entry))
-        for way in missing:
+        for way, (state, reason) in missing.items():
             _add_delivery(db, entry, way, state, reason, new.size, tally)
     if entries and not new.trouble and new.ways:
         for number in entries:
@@ -175,6 +170,15 @@ def record(db: sqlite3.Connection, new: Candidate, ways: Ways, tally: Tally) -> 
     tally.count("conflicts", int(kind is Arrival.CONFLICT))
     tally.count("nowhere", int(not new.ways))
     new.result = Admitted(entry, kind, len(missing))
+
+
+def _beginning(new: Candidate, key: str, kind: Arrival) -> tuple[int, str]:
+    """The state that a delivery begins in, and why."""
+    if key == NO_WAY:
+        return QUARANTINED, new.trouble
+    if kind is Arrival.CONFLICT and new.on_conflict is OnConflict.QUARANTINE:
+        return QUARANTINED, "other bytes under this UID were here before"
+    return QUEUED, ""
 
 
 def rerouted(db: sqlite3.Connection, delivery: Delivery, keys: Sequence[str], trouble: str, ways: Ways) -> bool:

@@ -16,7 +16,7 @@ from dcm.net._tasks import cancel_all
 from dcm.spool._control import Bell
 from dcm.spool._fleet import Fleet
 from dcm.spool._notify import Notifier
-from dcm.spool._reception import Ack, Reception, Tally
+from dcm.spool._reception import Ack, Reception, Tally, decide
 from dcm.spool._words import Counts, DeliveryState, Recovered
 from dcm.store.local_dir import LocalDir
 from dcm.store.net_repo import NetRepo
@@ -216,8 +216,7 @@ class Forwarder:
         """The router as the spool asks it; the ways are noted, for couriers."""
 
         def route(instance: Instance) -> list[str]:
-            decided = self._router.decide(instance)
-            ways.extend(way for way in decided if way not in ways)
+            decided = decide(self._router, instance, ways)
             return [way.key for way in decided]
 
         return route

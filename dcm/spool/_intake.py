@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from dcm.errors import DcmError, InvalidDicomError, SpoolError
 from dcm.instance import Instance
+from dcm.route import UnroutedError
 from dcm.spool._admission import Arriving, Candidate, candidate_of, compare, find_known, record, rerouted
 from dcm.spool._files import Files
 from dcm.spool._group import GroupCommit
@@ -159,8 +160,11 @@ class Intake:
 
 
 def routed(instance: Instance, route: Route) -> tuple[tuple[str, ...], str]:
-    """Where an instance goes, each way once, and why that is not known."""
+    """Where an instance goes, each way once, and why all of that is not known: then `NO_WAY` is among the ways."""
     try:
         return tuple(dict.fromkeys(route(instance))), ""
+    except UnroutedError as exc:
+        # One route without a rule for it does not keep it from where the others send it.
+        return (*dict.fromkeys(way.key for way in exc.ways), NO_WAY), exc.message
     except DcmError as exc:
         return (NO_WAY,), exc.message or "it cannot be routed"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dcm.errors import DcmError, SpoolFullError
+from dcm.route import UnroutedError
 from dcm.spool._acks import Verdicts
 from dcm.spool._words import Arrival, DeliveryState, Origin
 from dcm.text import plural, safe_text
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dcm.spool._spool import Spool
     from dcm.spool._words import Admitted
 
-__all__ = ["Ack", "Reception", "Tally"]
+__all__ = ["Ack", "Reception", "Tally", "decide"]
 
 log = logging.getLogger(__name__)
 
@@ -170,8 +171,7 @@ class Reception:
         ways: list[Way] = []
 
         def route(arrived: Instance) -> list[str]:
-            ways[:] = self._router.decide(arrived)
-            return [way.key for way in ways]
+            return [way.key for way in decide(self._router, arrived, ways)]
 
         try:
             admitted = self._spool.admit(instance, origin, route)
@@ -222,6 +222,17 @@ class Reception:
         elif not self._full:
             self._full = True
             log.error("%s: senders are told to come back later", safe_text(error))
+
+
+def decide(router: Router, instance: Instance, noted: list[Way]) -> tuple[Way, ...]:
+    """Where an instance goes; all ways of it are noted as well, for couriers, also where some are not known."""
+    try:
+        ways = router.decide(instance)
+    except UnroutedError as error:
+        noted += [way for way in error.ways if way not in noted]
+        raise
+    noted += [way for way in ways if way not in noted]
+    return ways
 
 
 def _uid(instance: Instance) -> str:

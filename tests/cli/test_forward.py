@@ -107,14 +107,15 @@ update_uids = false
 
 
 def test_by_rules_and_through_filters(samples: list[Sample], work: Path, tmp_path: Path, isolated_config: Path) -> None:
-    """What no rule matches is kept for a human, and delivered when there is one."""
+    """What no rule matches is kept for a human, and delivered when there is one; other routes do not wait for that."""
     isolated_config.write_text(RULES.format(root=tmp_path, more="Modality == PT"))
-    with ForwardProcess(work, "--inactive-timeout", "0.5", "by_modality") as forwarder:
+    with ForwardProcess(work, "--inactive-timeout", "0.5", "by_modality", "everything") as forwarder:
         output = send(forwarder, samples)
         assert output.count("Received Store Response (Success)") == len(samples)
         assert forwarder.ended() == 3
     mr = [sample for sample in samples if sample.sop_class_uid.endswith(".4")]
     ct = [sample for sample in samples if sample not in mr and sample.patient_id != "Vamp002"]
+    assert holds(tmp_path / "all").keys() == contents(samples).keys()
     assert holds(tmp_path / "ct").keys() == contents(ct).keys()
     assert all(b"Castle" in held for held in holds(tmp_path / "ct").values())
     assert f"without a route: {len(mr)} instances: {len(mr)} quarantined." in forwarder.said
@@ -126,9 +127,10 @@ def test_by_rules_and_through_filters(samples: list[Sample], work: Path, tmp_pat
     isolated_config.write_text(RULES.format(root=tmp_path, more="Modality == MR"))
     done = run_dcm("spool", "retry", "--spool", forwarder.spool, "--dest", "none")
     assert done.stderr == f"{len(mr)} deliveries queued again; they are tried when a forwarder is started.\n"
-    with ForwardProcess(work, "--inactive-timeout", "0.3", "by_modality") as forwarder:
+    with ForwardProcess(work, "--inactive-timeout", "0.3", "by_modality", "everything") as forwarder:
         assert forwarder.ended() == 0
     assert holds(tmp_path / "mr").keys() == contents(mr).keys()
+    assert holds(tmp_path / "all").keys() == contents(samples).keys()
 
 
 def test_edits_on_the_command_line(few: list[Sample], work: Path, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_a_table_of_destinations(path: Path) -> None:
         "/archive                 0",
         "192.0.2.1:PACS:104       2         1  in 60 min            1",
         "none                     0                                 1",
+        "192.0.2.1:PACS:104: 2 queued: out of resources",
         r"192.0.2.1:PACS:104: 1 quarantined: refused\x1b[2J: 0xA900 (1.2)",
         "none: 1 quarantined: no rule of scanner_rules matches (1.4)",
         "4 instances in the spool, 712 bytes.",
