@@ -8,25 +8,17 @@ for it: what is passed on is exactly what was received.
 
 from __future__ import annotations
 
-import copy
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from dcm._atomic import TempFile
+from dcm._codec import decode, encode, transfer_syntax_of
 from dcm._unchanged import FileMark, opened, reader, unreadable
 from dcm.errors import InvalidDicomError
-from dcm.part10 import (
-    DEFLATED_SYNTAXES,
-    EXPLICIT_VR_BIG_ENDIAN,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    pack_meta,
-    read_meta,
-)
-from dcm.peek import Header, check_depth, inflate, peek, peek_file
+from dcm.part10 import pack_meta
+from dcm.peek import Header, peek, peek_file
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,8 +32,6 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _CHUNK_SIZE = 1 << 20
 _HEAD_SIZE = 8192  # most headers are shorter
-# More than any sensible object, less than what deflate can make of a few MiB.
-_DATASET_INFLATE_LIMIT = 1 << 30
 
 
 class Instance:
@@ -262,8 +252,8 @@ class Instance:
         sop_class, sop_instance = str(ds.get("SOPClassUID") or ""), str(ds.get("SOPInstanceUID") or "")
         if not (sop_class and sop_instance):
             raise InvalidDicomError("a data set without SOP Class UID or SOP Instance UID is no instance")
-        syntax = _transfer_syntax_of(ds)
-        return cls.from_buffer(sop_class, sop_instance, syntax, _encode(ds, syntax))
+        syntax = transfer_syntax_of(ds)
+        return cls.from_buffer(sop_class, sop_instance, syntax, encode(ds, syntax))
 
     @property
     def path(self) -> Path | None:
@@ -307,29 +297,11 @@ class Instance:
             If pydicom cannot decode it, sequences are nested deeper than 64, or it inflates to more than 1 GiB. Data
             that is cut short is decoded as far as it goes: see `header`.
         """
-        from pydicom import dcmread
-        from pydicom.uid import UID
-
-        syntax = EXPLICIT_VR_LITTLE_ENDIAN if self._is_deflated else self.transfer_syntax_uid
-        meta = pack_meta(self.sop_class_uid, self.sop_instance_uid, syntax, self.source_ae)
-        if self._is_deflated:
-            # pydicom would inflate without a limit.
-            file = meta + inflate(bytes(self.read(0, self.size)), _DATASET_INFLATE_LIMIT)
-        else:
-            file = b"".join((meta, self.read(0, self.size)))
-        check_depth(file, syntax, len(meta))
-        try:
-            ds = dcmread(io.BytesIO(file))
-        except Exception as exc:
-            raise InvalidDicomError(f"pydicom cannot decode {self.sop_instance_uid}: {exc}") from exc
-        ds.buffer = None  # what it was read from is not needed any more, and may be large
-        if self._is_deflated:
-            ds.file_meta.TransferSyntaxUID = UID(self.transfer_syntax_uid)
-        return ds
-
-    @property
-    def _is_deflated(self) -> bool:
-        return self.transfer_syntax_uid in DEFLATED_SYNTAXES
+        return decode(
+            *(self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax_uid),
+            self.read(0, self.size),
+            self.source_ae,
+        )
 
     def meta_bytes(self) -> bytes:
         """What to write before the data set to make it a DICOM file: preamble, prefix and group 0002, of our own."""
@@ -408,43 +380,3 @@ class Instance:
     def __repr__(self) -> str:
         where = "memory" if self._data is not None else str(self.path or "a temporary file")
         return f"<Instance {self.sop_instance_uid}, {self.size} bytes in {where}>"
-
-
-def _transfer_syntax_of(ds: Dataset) -> str:
-    meta = getattr(ds, "file_meta", None)
-    declared = str(meta.get("TransferSyntaxUID") or "") if meta is not None else ""
-    if declared:
-        return declared
-    implicit, little = ds.original_encoding
-    if implicit is None or little is None:
-        raise InvalidDicomError(
-            "the data set does not say in which transfer syntax it should be encoded",
-            hint="set ds.file_meta.TransferSyntaxUID",
-        )
-    if "PixelData" in ds and ds["PixelData"].is_undefined_length:
-        raise InvalidDicomError(
-            "the pixel data is compressed, and the data set does not say how", hint="set ds.file_meta.TransferSyntaxUID"
-        )
-    if implicit:
-        return IMPLICIT_VR_LITTLE_ENDIAN
-    return EXPLICIT_VR_LITTLE_ENDIAN if little else EXPLICIT_VR_BIG_ENDIAN
-
-
-def _encode(ds: Dataset, transfer_syntax_uid: str) -> bytes:
-    from pydicom import dcmwrite
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import UID
-
-    # pydicom checks more when it writes a whole file (is compressed pixel data encapsulated, …) than for a data set.
-    whole = copy.copy(ds)
-    whole.file_meta = FileMetaDataset()
-    whole.file_meta.TransferSyntaxUID = UID(transfer_syntax_uid)
-    buffer = io.BytesIO()
-    try:
-        dcmwrite(buffer, whole, enforce_file_format=True)
-    except Exception as exc:
-        raise InvalidDicomError(f"pydicom cannot encode {ds.SOPInstanceUID}: {exc}") from exc
-    file = buffer.getvalue()
-    written = read_meta(file)
-    assert written is not None
-    return file[written.data_offset :]

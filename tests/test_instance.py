@@ -223,7 +223,7 @@ def test_deep_nesting_is_refused_before_pydicom_sees_it() -> None:
 
 
 def test_a_bomb_is_refused_before_pydicom_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dcm.instance._DATASET_INFLATE_LIMIT", 1 << 20)
+    monkeypatch.setattr("dcm._codec._INFLATE_LIMIT", 1 << 20)
     with pytest.raises(InvalidDicomError, match="inflates to more than 1 MiB"):
         _ = in_memory(bomb(4 << 20), DEFLATED).dataset
 
