@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dcm.cli._options import examples, in_file_ext_option, named, recurse_option
+from dcm.cli._report_file import check_report_path, report_option, to_stdout, write_report
 from dcm.cli._run import INTERRUPTED, CliState
 
 if TYPE_CHECKING:
@@ -83,13 +84,7 @@ def _list_formats(ctx: click.Context, param: click.Parameter, value: bool) -> No
     "than a thousand files.",
 )
 @click.option("--no-progress", is_flag=True, help="Show no progress. Off a terminal there is none anyway.")
-@click.option(
-    "--report",
-    "report_path",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write where every file went, or why it did not, as JSON.",
-)
+@report_option("Write where every file went, or why it did not, as JSON; - is stdout.")
 @click.pass_obj
 def command(
     state: CliState,
@@ -129,16 +124,18 @@ def command(
         "file_ext": in_file_ext or "",
         "jobs": jobs,
     }
-    code = _run(sources, place, options, report, not (no_progress or state.quiet))
-    if dry_run:
+    check_report_path(report_path, [place.path])
+    try:
+        code = _run(sources, place, options, report, not (no_progress or state.quiet))
+    finally:
+        write_report(report, report_path)
+    if dry_run and not to_stdout(report_path):
         from dcm.cli._sort_text import tree_lines
 
         for line in tree_lines(str(place), report):
             click.echo(line)
     for line in report.warnings if state.quiet else report.summary().splitlines():
         click.echo(line, err=True)
-    if report_path is not None:
-        report.write_json(report_path)
     return code if code is not None else report.exit_code
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from dcm.cli._options import (
     to_level,
 )
 from dcm.cli._places import sinks_of
+from dcm.cli._report_file import check_report_path, report_option, to_stdout, write_report
 from dcm.cli._run import INTERRUPTED, CliState
 from dcm.cli._stdin import is_piped, read_query_res
 from dcm.cli._sync_text import preview_lines, problem_lines, summary_lines
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dcm.cli._places import Route
     from dcm.query import QueryResult
     from dcm.report import TransferReport
-    from dcm.store import DataRepo, DataSink
+    from dcm.store import DataRepo
 
 __all__ = ["command"]
 
@@ -102,13 +102,7 @@ __all__ = ["command"]
 @no_index_option
 @click.option("--no-progress", is_flag=True, help="Show no progress. Off a terminal there is none anyway.")
 @click.option("--no-report", is_flag=True, help="Print no summary at the end, only what went wrong.")
-@click.option(
-    "--report",
-    "report_path",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write what became of every instance as JSON.",
-)
+@report_option("Write what became of every instance as JSON; - is stdout.")
 @local_option
 @click.pass_obj
 def command(
@@ -148,6 +142,7 @@ def command(
     from dcm.cli._edits import load_edits
     from dcm.conf import Overrides
     from dcm.report import TransferReport
+    from dcm.store.local_dir import LocalDir
 
     over = Overrides(
         local=local,
@@ -168,8 +163,7 @@ def command(
     routes = conf.routes_to(dests)
     sinks = sinks_of(routes)
     repos = [conf.repo(text) for text in sources or _source_of(earlier)]
-    if report_path is not None:
-        _check_report_path(report_path, sinks)
+    check_report_path(report_path, [sink.path for sink in sinks if isinstance(sink, LocalDir)])
     report = TransferReport()
     options = {
         "dry_run": dry_run,
@@ -181,11 +175,8 @@ def command(
         code = _run(repos, routes, query, earlier, report, options, not (no_progress or state.quiet))
     finally:
         # Whatever ends it: what became of each instance until then is worth having.
-        if report_path is not None:
-            # It may be in a destination that nothing went to.
-            report_path.parent.mkdir(parents=True, exist_ok=True)
-            report.write_json(report_path)
-    if dry_run and report.exit_code in (0, 3, 5):
+        write_report(report, report_path)
+    if dry_run and not to_stdout(report_path) and report.exit_code in (0, 3, 5):
         for line in preview_lines(report, repos, sinks):
             click.echo(line)
     brief = no_report or state.quiet
@@ -230,20 +221,6 @@ def _query(keys: tuple[str, ...], since: str | None, before: str | None) -> Data
     query = parse_query(keys)
     limit_dates(query, since, before)
     return query
-
-
-def _check_report_path(path: Path, sinks: list[DataSink]) -> None:
-    """Say beforehand that a report cannot be written: afterwards hours of work may have been done."""
-    from dcm.store.local_dir import LocalDir
-
-    # The report appears whole under its name, so that its directory is what counts.
-    parent = path.parent.absolute()
-    if not parent.is_dir():
-        # A destination is made on the way.
-        if not any(isinstance(sink, LocalDir) and sink.path.absolute() == parent for sink in sinks):
-            raise UsageError(f"cannot write the report to {path}: there is no directory {path.parent}")
-    elif not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(f"cannot write the report to {path}: {path.parent} cannot be written to")
 
 
 def _source_of(query_res: QueryResult | None) -> tuple[str, ...]:

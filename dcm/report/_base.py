@@ -89,6 +89,12 @@ class Report(abc.ABC):
         if self.exit_code == 4:
             raise NetworkError(" | ".join(self.summary().splitlines()))
 
+    def json_bytes(self) -> bytes:
+        """The report as it is written to a file."""
+        import msgspec.json
+
+        return msgspec.json.format(msgspec.json.encode(self.to_json()), indent=2) + b"\n"
+
     def write_json(self, path: str | os.PathLike[str]) -> None:
         """Write the report to a file, which appears whole or not at all.
 
@@ -97,10 +103,8 @@ class Report(abc.ABC):
         StoreError
             Where it cannot be written.
         """
-        import msgspec.json
-
         target = Path(path)
-        data = msgspec.json.format(msgspec.json.encode(self.to_json()), indent=2) + b"\n"
+        data = self.json_bytes()
         try:
             _write_atomically(target, data)
         except OSError as err:

@@ -506,3 +506,12 @@ def test_a_report_in_a_destination_that_nothing_went_to(tmp_path: Path) -> None:
     done = run_dcm("sync", "-s", tmp_path / "from", "--report", tmp_path / "new" / "report.json", tmp_path / "new")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     assert read_report(tmp_path / "new" / "report.json")["instances"] == 0
+
+
+def test_the_report_may_go_to_stdout(tmp_path: Path) -> None:
+    data.write_tiny(tmp_path / "in", 2)
+    for extra in ([], ["-n"]):
+        done = run_dcm("sync", "-s", str(tmp_path / "in"), *extra, "--report", "-", str(tmp_path / "out"))
+        report = json.loads(done.stdout)
+        assert (done.returncode, report["instances"], report["dry_run"]) == (0, 2, bool(extra)), done.stderr
+    assert not Path("-").exists()

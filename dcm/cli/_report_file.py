@@ -1,0 +1,72 @@
+"""``--report FILE``: what became of everything, as JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dcm.errors import UsageError
+
+if TYPE_CHECKING:
+    from dcm.report import Report
+
+__all__ = ["check_report_path", "report_option", "to_stdout", "write_report"]
+
+_STDOUT = Path("-")
+
+
+def report_option(help: str) -> Callable[[Any], Any]:
+    """Make the option, with its help; ``-`` is stdout."""
+    path = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+    return click.option("--report", "report_path", metavar="FILE", type=path, help=help)
+
+
+def to_stdout(path: Path | None) -> bool:
+    """Whether the report goes to stdout: nothing else may then."""
+    return path == _STDOUT
+
+
+def check_report_path(path: Path | None, to_be_made: Iterable[Path] = ()) -> None:
+    """Say beforehand that a report cannot be written: afterwards hours of work may have been done.
+
+    Parameters
+    ----------
+    path : Path or None
+    to_be_made : iterable of Path
+        Directories that may still be made on the way.
+
+    Raises
+    ------
+    UsageError
+    """
+    if path is None or to_stdout(path):
+        return
+    # The report appears whole under its name, so that its directory is what counts.
+    parent = path.parent.absolute()
+    if not parent.is_dir():
+        if parent not in [directory.absolute() for directory in to_be_made]:
+            raise UsageError(f"cannot write the report to {path}: there is no directory {path.parent}")
+    elif not os.access(parent, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write the report to {path}: {path.parent} cannot be written to")
+
+
+def write_report(report: Report, path: Path | None) -> None:
+    """Write it, whole or not at all, where it was asked for.
+
+    Raises
+    ------
+    StoreError
+        It cannot be written.
+    """
+    if path is None:
+        return
+    if to_stdout(path):
+        click.echo(report.json_bytes().rstrip())
+        return
+    # It may be in a destination that nothing went to.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report.write_json(path)
