@@ -87,7 +87,8 @@ class Fleet:
                 breaker.listeners.append(self._changed)
             lane = Lane(way, Courier(way, self._spool, breaker, idle=self._idle), breaker)
             self.lanes[way.key] = lane
-            self._start(lane)
+            if not self._stopping:
+                self._start(lane)
         return new
 
     def wake(self, ways: Iterable[Way]) -> None:
