@@ -46,6 +46,8 @@ class Breaker:
     state : BreakerState
     reason : str
         What has opened it; '' while it is closed.
+    n_hurried : int
+        How often somebody has said that it is worth another try.
     waits : RetryPolicy
         How long it stays open.
     listeners : list of callable
@@ -57,6 +59,7 @@ class Breaker:
     ) -> None:
         self.state = BreakerState.CLOSED
         self.reason = ""
+        self.n_hurried = 0
         self.listeners: list[Callable[[], None]] = []
         self.waits = waits
         self._in_a_row = in_a_row
@@ -128,6 +131,7 @@ class Breaker:
 
     def retry_now(self) -> None:
         """Wait no longer before the next try."""
+        self.n_hurried += 1
         if self.state is BreakerState.OPEN:
             self._until = self._clock()
             self._change(BreakerState.OPEN)

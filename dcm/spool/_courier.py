@@ -45,6 +45,8 @@ _ENDS = {
 # The journal says that something is due which it does not give, or cannot be read: nobody is to spin.
 _SECOND_LOOK = 1.0
 _UNREADABLE = 10.0
+# By how much longer than others we wait when it was us who found that a destination does not work yet.
+_AFTER_YOU = 1.3
 # So many that reached an end and are not in the journal yet stop the work: they are what memory grows by.
 _MOST_UNSETTLED = 1000
 
@@ -134,7 +136,10 @@ class Courier:
         self._dry = False  # there was nothing more to take, and nothing has come since
         self._due: float | None = None
         self._n_lost = 0
+        self._lost_turn = -1
         self._pause_until = 0.0
+        self._after_you = 0.0
+        self._hurried = 0
         self._bell = asyncio.Event()
         self._landed = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -258,7 +263,7 @@ class Courier:
         wait = self._breaker.wait()
         if wait != 0:
             return wait
-        if self._breaker.closed and (pause := self._pause_until - asyncio.get_running_loop().time()) > 0:
+        if (pause := self._pause_left()) > 0:
             return pause
         if self._dry and (self._due is None or self._due > self._clock()):
             return self._until_due()
@@ -322,11 +327,12 @@ class Courier:
                     continue
                 size = max(load.delivery.size, instance.size)
                 await self._room(size)
+                closed = self._breaker.closed
                 if (ticket := self._may_go()) is None:
                     break
                 loads.popleft()
                 self._bytes += size
-                flight = self._fly(load, instance, size, ticket)
+                flight = self._fly(load, instance, size, ticket, probe=not closed)
                 self._flights.add(asyncio.get_running_loop().create_task(flight))
         finally:
             self._hand_back(loads)
@@ -340,7 +346,7 @@ class Courier:
     def _may_go(self) -> int | None:
         return None if self._stopping else self._breaker.begin()
 
-    async def _fly(self, load: _Load, instance: Instance, size: int, ticket: int) -> None:
+    async def _fly(self, load: _Load, instance: Instance, size: int, ticket: int, *, probe: bool) -> None:
         """See one delivery through."""
         try:
             verdict = await self._dispatch.place(instance, ticket)
@@ -352,17 +358,29 @@ class Courier:
         if verdict is None:
             self._hand_back([load])
         else:
-            self._pause(verdict)
+            self._pause(verdict, ticket, probe=probe)
             self._settle(load.delivery, verdict)
 
-    def _pause(self, verdict: Verdict) -> None:
-        """Wait longer each time that we are not let in, though others may be: a peer need not take all at once."""
+    def _pause(self, verdict: Verdict, ticket: int, *, probe: bool) -> None:
+        """Wait where we are not let in, time and again, though others are: a peer need not have room for all of us."""
         now = asyncio.get_running_loop().time()
         if verdict.sound:
-            self._n_lost, self._pause_until = 0, 0.0
-        elif verdict.lost and now >= self._pause_until:
-            self._n_lost += 1
-            self._pause_until = now + self._breaker.waits.delay(self._n_lost)
+            self._n_lost, self._pause_until, self._after_you = 0, 0.0, 0.0
+        elif verdict.lost:
+            # Another way to the same peer may be the next to see whether it works.
+            self._after_you = now + (self._breaker.wait() or 0.0) * _AFTER_YOU
+            self._hurried = self._breaker.n_hurried
+            if not probe and ticket != self._lost_turn:
+                self._lost_turn = ticket
+                self._pause_until = now + self._breaker.waits.delay(self._n_lost) if self._n_lost else 0.0
+                self._n_lost += 1
+
+    def _pause_left(self) -> float:
+        """Seconds that we leave to others, 0 or less for none."""
+        if self._hurried != self._breaker.n_hurried:
+            return 0.0
+        until = self._pause_until if self._breaker.closed else max(self._pause_until, self._after_you)
+        return until - asyncio.get_running_loop().time()
 
     # -- what became of it
 
