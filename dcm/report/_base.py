@@ -10,6 +10,7 @@ from pathlib import Path
 from dcm._atomic import TempFile
 from dcm.errors import NetworkError, PartialError, StoreError
 from dcm.report.outcome import Problem, ProblemLog
+from dcm.report.progress import NullProgress, Progress
 from dcm.text import plural, safe_text
 
 __all__ = ["FILE_LABELS", "Report", "cause_lines", "human_bytes"]
@@ -27,12 +28,15 @@ class Report(abc.ABC):
         Set by whoever stops the work before its end, Ctrl-C say.
     files : ProblemLog
         Files of a source that could not be used: see `leave_out`.
+    progress : Progress
+        Told what is being done.
     """
 
     interrupted: bool = False
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress | None = None) -> None:
         self.files = ProblemLog()
+        self.progress: Progress = progress if progress is not None else NullProgress()
 
     def leave_out(self, kind: str, path: str | os.PathLike[str], reason: str = "") -> None:
         """Note a file that a source cannot give.

@@ -10,7 +10,7 @@ from dcm.report._base import Report
 from dcm.report._states import ORDER, State, States
 from dcm.report._words import headline, warning_lines
 from dcm.report.outcome import Outcome, Problem, ProblemLog
-from dcm.report.progress import NullProgress, Progress
+from dcm.report.progress import Progress
 
 __all__ = ["TransferReport"]
 
@@ -53,8 +53,7 @@ class TransferReport(Report):
     only_dest: str = ""
 
     def __init__(self, progress: Progress | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self.progress: Progress = progress if progress is not None else NullProgress()
+        super().__init__(progress)
         self.n_bytes = 0
         self.anomalies = ProblemLog()
         self.errors = ProblemLog()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dcm.report import NullProgress, Problem, Progress, Report
+from dcm.report import Problem, Progress, Report
 from dcm.report._base import cause_lines, human_bytes
 from dcm.text import plural
 
@@ -99,8 +99,7 @@ class SortReport(Report):
         each_file: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__()
-        self.progress: Progress = progress or NullProgress()
+        super().__init__(progress)
         self.found: list[SortedFile] = []
         self.counts = dict.fromkeys(SortState, 0)
         self.n_files = 0

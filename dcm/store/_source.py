@@ -19,6 +19,7 @@ from dcm.report import QueryReport, TransferReport
 from dcm.store._files import Read, batches, by_instance, chunks, read_copies
 from dcm.store._giving import Books, give_all, give_each
 from dcm.store._question import Question, groups_of
+from dcm.store._scanning import Scanning
 from dcm.store.base import DataSink, TransferMethod
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from dcm.attrs import Attributes
     from dcm.instance import Instance
     from dcm.query import QueryResult
-    from dcm.report import Report
+    from dcm.report import Progress, Report
     from dcm.store.index import Index as IndexType
     from dcm.store.index import IndexedFile, ScanResult
 
@@ -162,20 +163,22 @@ class DirSource:
             weakref.finalize(self, self._index.close)
         return self._index
 
-    def _refresh(self, report: Report | None, stop: threading.Event, *, again: bool) -> ScanResult | None:
+    def _refresh(
+        self, report: Report | None, stop: threading.Event, progress: Progress | None, *, again: bool
+    ) -> ScanResult | None:
         from dcm.store.index import Index
 
         with self._index_lock:
             if self._fresh and not again:
                 return None
             try:
-                scanned = self._opened().refresh(report, stop=stop.is_set)
+                scanned = self._opened().refresh(report, stop=stop.is_set, progress=progress)
             except UnusableIndexError as exc:
                 # An index saves time, no more: without a place for it the headers are read, and forgotten afterwards.
                 log.warning("%s; going on without an index", exc.message)
                 self.index = False
                 self._index = Index.in_memory(self.path, recurse=self.recurse, file_ext=self.in_file_ext)
-                scanned = self._index.refresh(report, stop=stop.is_set)
+                scanned = self._index.refresh(report, stop=stop.is_set, progress=progress)
             self._fresh = not stop.is_set()
             return scanned
 
@@ -219,7 +222,8 @@ class DirSource:
     async def _ready(self, bridge: Bridge, report: Report | None, *, again: bool = False) -> ScanResult | None:
         stop = threading.Event()
         try:
-            return await bridge.run(lambda: self._refresh(report, stop, again=again))
+            progress = Scanning(self._name, report.progress) if report is not None else None
+            return await bridge.run(lambda: self._refresh(report, stop, progress, again=again))
         except asyncio.CancelledError:
             stop.set()
             raise

@@ -137,6 +137,7 @@ class Search:
                 yield part
             return
         queried = QueryReport()
+        queried.progress = self._report.progress
         self._report.progress.phase(f"querying {self._src}")
         async with contextlib.aclosing(self.repo.queries(level, query, query_res, queried)) as results:
             if 0 < self._src.features.at_once < ENOUGH_TO_LOOK_AHEAD:

@@ -18,7 +18,7 @@ from dcm.errors import PartialError, StoreError, UsageError
 from dcm.instance import Instance
 from dcm.levels import QueryLevel
 from dcm.query import QueryResult
-from dcm.report import Outcome, QueryReport, TransferReport
+from dcm.report import NullProgress, Outcome, QueryReport, TransferReport
 from dcm.store import TransferMethod
 from dcm.store.local_dir import LocalDir
 from dcm.store.memory import MemoryStore
@@ -538,3 +538,30 @@ async def test_without_a_place_for_an_index_a_directory_is_read_all_the_same(
     report = await sync(LocalDir(home), MemoryStore())
     assert set(report.uids(Outcome.SENT)) == {sample.sop_instance_uid for sample in samples}
     assert "going on without an index" in caplog.text
+
+
+class Phases(NullProgress):
+    """Remembers what it was told, and by whom."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.threads: set[int] = set()
+
+    def phase(self, text: str) -> None:
+        self.texts.append(text)
+        self.threads.add(threading.get_ident())
+
+
+async def test_the_first_look_through_a_directory_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may take minutes, in which nothing moves: somebody looks at the terminal meanwhile."""
+    monkeypatch.setattr("dcm.store._scanning._INTERVAL", 0.0)
+    monkeypatch.setattr("dcm.store.index._scan._STEP", 4)
+    await asyncio.to_thread(data.write_tiny, root, 12)
+    told = Phases()
+    report = TransferReport(told)
+    await sync(LocalDir(root), MemoryStore(), report=report)
+    assert [text for text in told.texts if text.startswith("reading")] == [
+        f"reading {root}: {n} of 12 files" for n in (4, 8, 12)
+    ]
+    assert told.threads == {threading.get_ident()}
+    assert report.counts[Outcome.SENT] == 12
