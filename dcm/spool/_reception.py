@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dcm.errors import DcmError, SpoolFullError
 from dcm.route import UnroutedError
 from dcm.spool._acks import Verdicts
+from dcm.spool._journal import DamagedError
 from dcm.spool._words import Arrival, DeliveryState, Origin
 from dcm.text import plural, safe_text
 
@@ -90,6 +91,8 @@ class Reception:
         Its threads write. As many of them as there are write at the same moment, and share one commit.
     admitted : callable
         Called in the event loop with the ways on which there is something new.
+    broken : callable
+        Called with the error when the journal is damaged, which another start mends.
     ack : Ack, optional
     ack_timeout : float, optional
         With `Ack.DELIVERED`: seconds until a sender is told that it failed.
@@ -101,6 +104,7 @@ class Reception:
         router: Router,
         bridge: Bridge,
         admitted: Callable[[Sequence[Way]], None],
+        broken: Callable[[DcmError], None],
         *,
         ack: Ack = Ack.DURABLE,
         ack_timeout: float = 60.0,
@@ -110,6 +114,7 @@ class Reception:
         self._router = router
         self._bridge = bridge
         self._admitted = admitted
+        self._broken = broken
         self._ack = ack
         self._ack_timeout = ack_timeout
         self._late: set[asyncio.Task[None]] = set()
@@ -157,10 +162,9 @@ class Reception:
         else:
             self.tally.conflicts += 1
             log.warning("%s of %s was here before, with other bytes", _uid(instance), _sender(origin))
-        log.info(
-            "received %s of %s: %s, for %s",
-            *(_uid(instance), _sender(origin), admitted.kind.value, plural(admitted.n_deliveries, "destination")),
-        )
+        if log.isEnabledFor(logging.INFO):
+            kind, dests = admitted.kind.value, plural(admitted.n_deliveries, "destination")
+            log.info("received %s of %s: %s, for %s", _uid(instance), _sender(origin), kind, dests)
         self._admitted(ways if admitted.n_deliveries else ())
         return admitted, future
 
@@ -217,6 +221,8 @@ class Reception:
 
     def _not_kept(self, instance: Instance, origin: Origin, error: Exception) -> None:
         """Say why; that the disk is full is said once, and not for every instance that is sent meanwhile."""
+        if isinstance(error, DcmError) and isinstance(error.__cause__, DamagedError):
+            self._broken(error)
         if not isinstance(error, SpoolFullError):
             log.error("cannot keep %s of %s: %s", _uid(instance), _sender(origin), safe_text(error))
         elif not self._full:
