@@ -32,15 +32,15 @@ from dcm.spool._words import (
 
 if TYPE_CHECKING:
     from dcm.spool._forwarder import Forwarder as Forwarder
-    from dcm.spool._forwarder import Snapshot as Snapshot
     from dcm.spool._reception import Ack as Ack
     from dcm.spool._reception import Tally as Tally
+    from dcm.spool._snapshot import Snapshot as Snapshot
 else:
     # When they are first used: who only looks into a spool needs no network.
     _EXPORTS = {
         "Ack": "dcm.spool._reception",
         "Forwarder": "dcm.spool._forwarder",
-        "Snapshot": "dcm.spool._forwarder",
+        "Snapshot": "dcm.spool._snapshot",
         "Tally": "dcm.spool._reception",
     }
 

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dcm._bridge import Bridge
-from dcm.errors import UsageError
+from dcm.errors import DcmError, SpoolError
 from dcm.net import EventFilter
 from dcm.net._tasks import cancel_all
+from dcm.spool._apart import check_apart
 from dcm.spool._control import Bell
 from dcm.spool._fleet import Fleet
 from dcm.spool._notify import Notifier
 from dcm.spool._reception import Ack, Reception, Tally, decide
-from dcm.spool._words import Counts, DeliveryState, Recovered
-from dcm.store.local_dir import LocalDir
-from dcm.store.net_repo import NetRepo
+from dcm.spool._snapshot import Snapshot
+from dcm.spool._words import Counts, Recovered
 from dcm.text import plural, safe_text
 
 if TYPE_CHECKING:
     from dcm.instance import Instance
-    from dcm.net import DcmNode, LocalEntity
+    from dcm.net import LocalEntity
     from dcm.net._listener import Listener
     from dcm.route import Router, Way
-    from dcm.spool._fleet import Lane
     from dcm.spool._spool import Spool
     from dcm.spool._words import Settlement
 
-__all__ = ["Forwarder", "Snapshot"]
+__all__ = ["Forwarder"]
 
 log = logging.getLogger(__name__)
 
@@ -39,51 +36,10 @@ log = logging.getLogger(__name__)
 _THREADS = 8
 # What arrives within so many seconds is delivered together.
 _GATHER = 0.1
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 # How often, at most, it is told how things stand.
 _TELL_EVERY = 0.5
 # What deliveries that are under way get in any case, when those who send to us have used up the time.
 _LAST_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """How things stand.
-
-    Attributes
-    ----------
-    tally : Tally
-        What came in since the start.
-    before, counts : Counts
-        What was in the spool at the start, and what is; and what became of all that ever was.
-    lanes : tuple of Lane
-        The ways, with who delivers on them.
-    n_associations : int
-        How many senders are connected.
-    """
-
-    tally: Tally
-    before: Counts
-    counts: Counts
-    lanes: Sequence[Lane]
-    n_associations: int
-
-    @property
-    def delivered(self) -> int:
-        """How many deliveries there were since the start."""
-        return self.counts.total(DeliveryState.DELIVERED) - self.before.total(DeliveryState.DELIVERED)
-
-    def summary(self) -> str:
-        """All of it on one line: for systemd, and for a log."""
-        total = self.counts.total
-        parts = [f"{self.tally.received} received", f"{self.delivered} delivered"]
-        states = (DeliveryState.QUEUED, DeliveryState.QUARANTINED, DeliveryState.HELD)
-        parts.extend(f"{n} {state.value}" for state in states if (n := total(state)))
-        troubled = sum(bool(lane.trouble) for lane in self.lanes)
-        if troubled:
-            parts.append(f"{plural(troubled, 'destination')} not available")
-        return ", ".join(parts)
 
 
 class Forwarder:
@@ -143,7 +99,7 @@ class Forwarder:
         notifier: Notifier | None = None,
     ) -> None:
         for way in router.ways:
-            _check_apart(way, spool, entity.local)
+            check_apart(way, spool.path, entity.local)
         self.tally = Tally()
         self.before = self.now = Counts()
         self.recovered = Recovered()
@@ -167,6 +123,7 @@ class Forwarder:
         self._telling: asyncio.Task[None] | None = None
         self._rerouting: asyncio.Task[None] | None = None
         self._over = False
+        self._failure: DcmError | None = None
 
     def stop(self) -> None:
         """Ask it to stop, from the event loop. It finishes what is under way."""
@@ -180,7 +137,7 @@ class Forwarder:
         ListenError
             The port is not to be had.
         SpoolError
-            The spool cannot be used.
+            The spool cannot be used, or its journal turned out to be damaged: the next start mends it.
         """
         async with Bridge(_THREADS) as self._bridge:
             await self._bridge.run(self._bell.open)
@@ -196,6 +153,13 @@ class Forwarder:
                 await self._fleet.stop(_LAST_SECONDS)
                 await self._tell_last()
                 await self._bridge.run(self._bell.close)
+        if self._failure is not None:
+            raise self._failure
+
+    def _fail(self, error: DcmError) -> None:
+        """Stop, for there is no use in going on."""
+        self._failure = error
+        self.stop()
 
     async def _recover(self) -> None:
         """Put right what a crash has left."""
@@ -244,7 +208,9 @@ class Forwarder:
 
     def _make_reception(self) -> Reception:
         reception = Reception(
-            self._spool, self._router, self._bridge, self._came, ack=self._ack, ack_timeout=self._ack_timeout
+            *(self._spool, self._router, self._bridge, self._came, self._fail),
+            ack=self._ack,
+            ack_timeout=self._ack_timeout,
         )
         self.tally = reception.tally
         loop = asyncio.get_running_loop()
@@ -343,34 +309,12 @@ class Forwarder:
         tasks = [task for task in (self._telling, self._rerouting) if task is not None]
         if tasks:
             await asyncio.wait(tasks)
-        self.now = await self._bridge.run(self._spool.counts)
+        try:
+            self.now = await self._bridge.run(self._spool.counts)
+        except SpoolError as error:
+            log.error("cannot say how things stand: %s", safe_text(error))
 
 
 def _complain(task: asyncio.Task[None], what: str) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("%s: %s", what, safe_text(error))
-
-
-def _check_apart(way: Way, spool: Spool, local: DcmNode) -> None:
-    """Refuse destinations that would give us back what we deliver there.
-
-    Raises
-    ------
-    UsageError
-        It is one.
-    """
-    if way.sink.overlaps(LocalDir(spool.path)):
-        raise UsageError(
-            f"{way.sink} cannot be a destination: it overlaps the spool, {spool.path}",
-            hint="say with --spool where else the spool should be",
-        )
-    if isinstance(way.sink, NetRepo) and _is_here(way.sink.remote, local):
-        raise UsageError(f"{way.sink} cannot be a destination: that is where we listen ourselves")
-
-
-def _is_here(remote: DcmNode, local: DcmNode) -> bool:
-    """Whether a node is where another one listens, as far as the names tell."""
-    if remote.port != local.port:
-        return False
-    here = {*_LOOPBACK, socket.gethostname()} if local.host in _ANYWHERE or local.host in _LOOPBACK else set()
-    return remote.host in here | {local.host}

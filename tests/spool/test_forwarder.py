@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dcm.errors import ListenError, RouteError, UsageError
+from dcm.errors import ListenError, RouteError, SpoolError, UsageError
 from dcm.instance import Instance
 from dcm.levels import QueryLevel
 from dcm.net import DcmNode, LocalEntity
@@ -20,6 +20,7 @@ from dcm.route import DynamicRoute, Router
 from dcm.spool import Ack, DeliveryState, Forwarder, Origin, Snapshot, Spool, _fleet
 from dcm.spool._control import ring
 from dcm.spool._courier import Courier
+from dcm.spool._journal import DamagedError
 from dcm.spool._notify import Notifier
 from dcm.store import DataSink, TransferMethod
 from dcm.store.local_dir import LocalDir
@@ -397,6 +398,26 @@ async def test_what_a_crash_has_left_is_taken_in_again(
     assert running.forwarder.recovered.readmitted == 1
     assert "that a crash had left: taken in again" in caplog.text
     assert running.forwarder.now.total(DeliveryState.DELIVERED) == 1
+
+
+async def test_a_journal_that_is_damaged_ends_it(
+    few: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks after it starts it anew, and the journal is made from the files."""
+
+    def admit(*args: object) -> None:
+        raise SpoolError("the journal is damaged") from DamagedError("malformed")
+
+    async def send_until_it_ends() -> None:
+        async with forwarding(tmp_path, MemoryStore()) as running, running.link() as link:
+            assert await link.store(few[0]) == 0
+            monkeypatch.setattr(running.spool, "admit", admit)
+            assert await link.store(few[1]) == 0xA700
+            await link.release()
+            await running.task
+
+    with pytest.raises(SpoolError, match="damaged"):
+        await send_until_it_ends()
 
 
 # -- how things stand --------------------------------------------------------------------------------------------------

@@ -1,0 +1,46 @@
+"""Destinations that would give back to a forwarder what it delivers there."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from dcm.errors import UsageError
+from dcm.store.local_dir import LocalDir
+from dcm.store.net_repo import NetRepo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dcm.net import DcmNode
+    from dcm.route import Way
+
+__all__ = ["check_apart"]
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
+
+
+def check_apart(way: Way, spool: Path, local: DcmNode) -> None:
+    """Refuse destinations that would give us back what we deliver there.
+
+    Raises
+    ------
+    UsageError
+        It is one.
+    """
+    if way.sink.overlaps(LocalDir(spool)):
+        raise UsageError(
+            f"{way.sink} cannot be a destination: it overlaps the spool, {spool}",
+            hint="say with --spool where else the spool should be",
+        )
+    if isinstance(way.sink, NetRepo) and _is_here(way.sink.remote, local):
+        raise UsageError(f"{way.sink} cannot be a destination: that is where we listen ourselves")
+
+
+def _is_here(remote: DcmNode, local: DcmNode) -> bool:
+    """Whether a node is where another one listens, as far as the names tell."""
+    if remote.port != local.port:
+        return False
+    here = {*_LOOPBACK, socket.gethostname()} if local.host in _ANYWHERE or local.host in _LOOPBACK else set()
+    return remote.host in here | {local.host}
