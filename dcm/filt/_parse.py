@@ -15,6 +15,8 @@ _SELECTOR: Final = re.compile(
     r"\s*(?P<inverted>not\s+)?(?P<attr>\S.*?)\s*(?P<op>==|!=|<=|>=|~=|<|>|(?<=\s)in(?=[\s\[(]))\s*(?P<rvalue>.*?)\s*",
     re.DOTALL,
 )
+# An operator in a value that is not quoted: "Modality == CT and BodyPartExamined == HEAD" would select nothing.
+_ANOTHER: Final = re.compile(r"\s(?:==|!=|<=|>=|~=|<|>|&&|\|\|)\s")
 _ITEM: Final = re.compile(r'\s*(?:"(?P<double>(?:\\.|[^"\\])*)"|\'(?P<single>[^\']*)\'|(?P<bare>[^,"\']*?))\s*(?:,|\Z)')
 
 
@@ -27,7 +29,8 @@ def parse_selector(text: str) -> SingleSelector:
         ``ELEMENT OPERATOR VALUE``, with ``not`` before it to invert it: ``StudyDescription == ProjectA``,
         ``StudyDate >= 20200101``, ``PatientName[0] ~= ^Drac``, ``Modality in [CT, MR]``,
         ``SeriesDescription == "a value with, or without, quotes "``. In double quotes a backslash is written ``\\``,
-        and a quote ``\"``; in single quotes all is what it is. A pattern needs no quotes.
+        and a quote ``\"``; in single quotes all is what it is. A pattern needs no quotes, unless
+        there is an operator with blanks around it in it.
 
     Returns
     -------
@@ -36,7 +39,7 @@ def parse_selector(text: str) -> SingleSelector:
     Raises
     ------
     UsageError
-        It is no condition.
+        It is no condition, or looks like several.
     """
     match = _SELECTOR.fullmatch(text)
     if match is None:
@@ -45,6 +48,11 @@ def parse_selector(text: str) -> SingleSelector:
             hint=f"write ELEMENT OPERATOR VALUE, StudyDescription == ProjectA say; operators: {' '.join(OPERATORS)}",
         )
     inverted, attr, op, rvalue = match.groups()
+    if rvalue[:1] not in ("'", '"') and _ANOTHER.search(rvalue):
+        raise UsageError(
+            f"'{safe_text(text, 200)}' looks like several conditions: one is ELEMENT OPERATOR VALUE",
+            hint="several are a table with all_of, any_of or none_of; a value with an operator in it needs quotes",
+        )
     value: str | list[str]
     if op == "in":
         value = _list(rvalue, text)

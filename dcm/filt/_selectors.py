@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dcm._raw import record_of
@@ -20,9 +20,19 @@ from dcm.text import safe_text
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["OPERATORS", "MultiSelector", "Selector", "SingleSelector", "make_reject_filter"]
+__all__ = ["ANSWERS_ONLY", "OPERATORS", "MultiSelector", "Selector", "SingleSelector", "make_reject_filter"]
 
 OPERATORS: Final = ("==", "!=", "<", "<=", ">", ">=", "~=", "in")
+# What archives compute for an answer, and no instance has: modalities and SOP classes in a study, alternate
+# representations, counts, and where it is kept (PS3.4 tables C.6-1 to C.6-4).
+ANSWERS_ONLY: Final = frozenset(
+    {
+        *(0x00080052, 0x00080054, 0x00080056, 0x00080061, 0x00080062, 0x00083001, 0x00083002, 0x00880130, 0x00880140),
+        *(0x00201200, 0x00201202, 0x00201204, 0x00201206, 0x00201208, 0x00201209),
+    }
+)
+# What comes with a data set and is not in it (PS3.7 annex E, PS3.10 section 7.1).
+_OUTSIDE: Final = {0x0000: "the command", 0x0002: "the file meta information"}
 _ORDER: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "==": operator.eq,
     "<": operator.lt,
@@ -61,7 +71,7 @@ class SingleSelector:
     Raises
     ------
     UsageError
-        There is no such element or operator, or its VR has no such value.
+        There is no such element or operator, its VR has no such value, or it is not in data sets (TransferSyntaxUID).
     """
 
     __slots__ = ("_position", "_test", "attr", "invert", "op", "path", "reject_missing", "rvalue")
@@ -77,6 +87,8 @@ class SingleSelector:
         self.path, self._position = _path_and_position(attr)
         if op not in OPERATORS:
             raise UsageError(f"there is no operator '{safe_text(op, 20)}'", hint=f"there are {' '.join(OPERATORS)}")
+        if where := _OUTSIDE.get(self.path.top >> 16):
+            raise UsageError(f"{self.path} is of {where}, and in no data set: nothing could be selected by it")
         if self.path.vr[:2] in _NO_VALUE_VRS:  # "OB or OW", too
             raise UsageError(f"{self.path} cannot be compared: its VR is {self.path.vr}")
         self._test = _test_of(str(attr), self.path.vr, op, rvalue)
@@ -100,7 +112,7 @@ class SingleSelector:
 
     def decide(self, record: Attributes) -> bool | None:
         """Whether it selects all data sets that a query record stands for; None where the record does not tell."""
-        if record.get(self.path.top) is None:
+        if not _tells(record, self.path):
             return None
         try:
             return self(record)
@@ -211,7 +223,15 @@ def make_reject_filter(selector: Selector, *, name: str = "") -> Filter:
     Returns
     -------
     Filter
+
+    Raises
+    ------
+    UsageError
+        An element that no instance has, because archives make it up for an answer (ModalitiesInStudy).
     """
+    made_up = sorted(ANSWERS_ONLY.intersection(selector.elems))
+    if made_up:
+        raise UsageError(f"{keyword_of(made_up[0])} is in the answers of archives only: no instance would be rejected")
     name = name or f"reject where {selector}"
 
     def reject(ds: Dataset) -> Dataset | None:
@@ -245,6 +265,17 @@ def _values_at(record: Attributes, path: ElementPath) -> list[tuple[str, Value]]
     return [(one.vr(path.tag), one[path.tag]) for one in records if path.tag in one]
 
 
+def _tells(record: Attributes, path: ElementPath) -> bool:
+    """Whether a query record has a value wherever a path leads: archives leave empty, or out, what they do not know."""
+    records = [record]
+    for tag, index in path.steps:
+        below = [_items(one.get(tag), index) for one in records]
+        if not all(below):
+            return False
+        records = [item for items in below for item in items]
+    return all(path.tag in one and any(texts_of(one.vr(path.tag), one[path.tag], None)) for one in records)
+
+
 def _items(value: Value, index: int | None) -> list[Attributes]:
     items = [item for item in value if isinstance(item, Attributes)] if isinstance(value, tuple) else []
     if index is None:
@@ -255,12 +286,11 @@ def _items(value: Value, index: int | None) -> list[Attributes]:
 def _test_of(name: str, vr: str, op: str, rvalue: Any) -> Callable[[str, list[str]], bool]:
     """The test of the values of an element, none where it is missing."""
     known = "" if vr in ("UN", "") else vr[:2]
+    _check_rvalue(name, known, op, rvalue)
     if op == "~=":
         search = check_pattern(str(rvalue))
         return lambda _vr, texts: any(map(search, texts)) if texts else search("")
     if op == "in":
-        if isinstance(rvalue, (str, bytes)) or not hasattr(rvalue, "__iter__"):
-            raise UsageError(f"{safe_text(name, 200)} in {safe_text(rvalue, 100)}: it is no list", hint="write [A, B]")
         tests = [_test_of(name, vr, "==", one) for one in rvalue]
         return lambda vr, texts: any(test(vr, texts) for test in tests)
     if op == "!=":
@@ -280,6 +310,21 @@ def _test_of(name: str, vr: str, op: str, rvalue: Any) -> Callable[[str, list[st
         return any(compare(key, wanted) for key in keys_of(kind, texts))
 
     return test
+
+
+def _check_rvalue(name: str, vr: str, op: str, rvalue: Any) -> None:
+    """Refuse what no value could ever be equal to: the condition would be false for all data, and nobody would know."""
+    said = f"{safe_text(name, 200)} {op} {safe_text(rvalue, 100)}"
+    listed = hasattr(rvalue, "__iter__") and not isinstance(rvalue, (str, bytes))
+    if op == "in":
+        if not listed or isinstance(rvalue, Mapping):
+            raise UsageError(f"{said}: it is no list", hint="write [A, B]")
+    elif listed:
+        raise UsageError(f"{said}: it is not one value", hint="one of several is: in [A, B]")
+    elif isinstance(rvalue, bool):
+        raise UsageError(f"{said}: it is neither text nor a number")
+    elif op != "~=" and vr == "CS" and "\\" in str(rvalue):
+        raise UsageError(f"{said}: values are compared one by one", hint="ImageType[1] is the second of them")
 
 
 def _quoted(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dcm.attrs import Attributes
 from dcm.errors import DcmError, InvalidDicomError, RouteError, UndecidedError, UsageError
 from dcm.filt._filter import require, tags_of
+from dcm.filt._selectors import ANSWERS_ONLY
 from dcm.keywords import keyword_of
 from dcm.levels import QueryLevel
 from dcm.route._map import SelectorDestMap, distinct
@@ -28,14 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["DynamicRoute"]
 
 _PROXY = (TransferMethod.PROXY,)
-# What archives compute for an answer, and no instance has: modalities and SOP classes in a study, alternate
-# representations, counts, and where it is kept (PS3.4 tables C.6-1 to C.6-4).
-_ANSWERS_ONLY = frozenset(
-    {
-        *(0x00080052, 0x00080054, 0x00080056, 0x00080061, 0x00080062, 0x00083001, 0x00083002, 0x00880130, 0x00880140),
-        *(0x00201200, 0x00201202, 0x00201204, 0x00201206, 0x00201208, 0x00201209),
-    }
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +89,7 @@ class DynamicRoute:
             required |= lookup.required_elems
         known = required.is_finite and (bool(required) or isinstance(lookup, SelectorDestMap))
         tags = frozenset(required) if known else None
-        made_up = sorted((tags or frozenset()) & _ANSWERS_ONLY)
+        made_up = sorted((tags or frozenset()) & ANSWERS_ONLY)
         if made_up:
             raise UsageError(
                 f"{self}: {keyword_of(made_up[0])} is in the answers of archives only, no instance has it",

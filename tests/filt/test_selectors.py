@@ -148,9 +148,18 @@ def test_it_leaves_the_data_set_alone() -> None:
         (("StudyDescription", "~=", "a?" * 25 + "a" * 25), "0 repetitions and 25 choices"),
         (("StudyDescription", "~=", "(a|a)" * 20), "0 repetitions and 20 choices"),
         (("StudyDescription", "~=", "a" * 501), "too long"),
+        # what no data set could ever fulfil
+        (("TransferSyntaxUID", "==", "1.2"), "is of the file meta information, and in no data set"),
+        (("CommandField", "==", "1"), "is of the command"),
+        (("Modality", "==", ["CT", "MR"]), "it is not one value; one of several is: in"),
+        (("Modality", "~=", ["CT", "MR"]), "it is not one value"),
+        (("Modality", "in", {"CT": 1}), "it is no list"),
+        (("Modality", "in", [["CT"], "MR"]), "it is not one value"),
+        (("Modality", "==", True), "neither text nor a number"),
+        (("ImageType", "==", r"ORIGINAL\PRIMARY"), r"compared one by one; ImageType\[1\] is the second"),
     ],
 )
-def test_what_makes_no_sense_is_said_at_once(args: tuple[str, str, str], message: str) -> None:
+def test_what_makes_no_sense_is_said_at_once(args: tuple[str, str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         SingleSelector(*args)
 
@@ -229,6 +238,38 @@ def test_what_is_decided_by_a_record_is_true_of_the_data(
     assert decided in (None, selector(ds))
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [("RequestedProcedureID", "R1"), ("ScheduledProcedureStepID", None)],
+        [("RequestedProcedureID", "R1")],
+        [],
+        None,
+    ],
+)
+@pytest.mark.parametrize("op", ["==", "!="])
+def test_what_an_item_of_an_answer_leaves_out_decides_nothing(
+    op: str, values: list[tuple[str, str | None]] | None
+) -> None:
+    """An archive that answers with a sequence knows some of what is in its items."""
+    selector = SingleSelector("RequestAttributesSequence.ScheduledProcedureStepID", op, "S1")
+    whole = Attributes.from_items([(0x00400009, "SH", "S1")])
+    known = [] if values is None else [Attributes.from_items([(Tag(k), "SH", v) for k, v in values])]
+    for items in (known, [*known, whole], [whole, *known]):
+        record = Attributes.from_items([(0x00400275, "SQ", tuple(items))])
+        assert selector.decide(record) is (None if items != [whole] else op == "==")
+
+
+def test_several_empty_values_decide_nothing() -> None:
+    record = Attributes.from_items([(0x00081030, "LO", ("", ""))])
+    assert SingleSelector("StudyDescription", "==", "X").decide(record) is None
+
+
+def test_rejecting_by_what_no_instance_has() -> None:
+    with pytest.raises(UsageError, match="ModalitiesInStudy is in the answers of archives only"):
+        make_reject_filter(parse_selector("ModalitiesInStudy == MR"))
+
+
 def test_rejecting() -> None:
     filt = make_reject_filter(parse_selector("Modality in [CT, MR]"))
     ds = data_set()
@@ -260,6 +301,8 @@ def test_rejecting() -> None:
         ("StudyDate<20200101", "StudyDate", "<", "20200101", False),
         ('AccessionNumber == ""', "AccessionNumber", "==", "", False),
         ("PatientName[0] != Dracula", "PatientName[0]", "!=", "Dracula", False),
+        ("StudyDescription == 'a == b'", "StudyDescription", "==", "a == b", False),
+        ("StudyDescription == a=b>c", "StudyDescription", "==", "a=b>c", False),
     ],
 )
 def test_as_text(text: str, attr: str, op: str, rvalue: Any, invert: bool) -> None:
@@ -269,7 +312,13 @@ def test_as_text(text: str, attr: str, op: str, rvalue: Any, invert: bool) -> No
 
 
 @pytest.mark.parametrize(
-    "text", ["", "StudyDescription", "== x", "Modality in", "Modality in []", 'StudyID == "a', "StudyID in [a' b]"]
+    "text",
+    [
+        *("", "StudyDescription", "== x", "Modality in", "Modality in []", 'StudyID == "a', "StudyID in [a' b]"),
+        # which would be compared with all of the rest as one text, and select nothing
+        *("Modality == CT and BodyPartExamined == HEAD", "Modality == CT || Modality == MR", "Rows > 10 && Rows < 20"),
+        "Modality ~= CT and not BodyPartExamined == HEAD",
+    ],
 )
 def test_what_is_no_condition(text: str) -> None:
     with pytest.raises(UsageError):
