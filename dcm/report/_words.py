@@ -21,6 +21,7 @@ _LABELS = {outcome.value: outcome.label for outcome in Outcome} | {
     "duplicate": "left out as duplicates",
     "unexpected": "left out, not asked for",
     "inconsistent": "inconsistent",
+    "mixed": "kept together",
 }
 
 

@@ -207,7 +207,10 @@ class TransferReport(Report):
         self.progress.advanced(0, n_bytes)
 
     def anomaly(self, kind: str, uid: str, message: str, status: int | None = None) -> None:
-        """Note an instance that should not have come, or not so: "duplicate", "unexpected", "inconsistent"."""
+        """Note an instance that should not have come, or not so: "duplicate", "unexpected", "inconsistent".
+
+        A study, say, is "mixed", of which rules would send parts elsewhere.
+        """
         self.anomalies.add(Problem(kind, uid, message, status))
 
     def error(self, subject: str, message: str, status: int | None = None, *, refused: bool = True) -> None:

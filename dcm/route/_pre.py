@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections import OrderedDict
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,6 @@ from dcm.route._known import Known, return_keys
 from dcm.route._merge import Decision, Route, as_static, merged
 from dcm.route._static import StaticRoute
 from dcm.route._way import UnroutedError
-from dcm.text import plural, safe_text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -33,6 +33,9 @@ __all__ = ["PreRouting"]
 
 log = logging.getLogger(__name__)
 
+# Of how many patients it is remembered where they go, while there may be more of them.
+_MOST_PATIENTS = 20_000
+
 _NAMES = ("patient", "study", "series", "instance")
 
 
@@ -44,12 +47,21 @@ class PreRouting:
     routes : sequence of routes
     src : DataRepo
     report : TransferReport
+    patients : dict
+        What was decided for patients, by the number of the route, of whom more may come in another part of the source.
     """
 
-    def __init__(self, routes: Sequence[Route], src: DataRepo[Any], report: TransferReport) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        src: DataRepo[Any],
+        report: TransferReport,
+        patients: OrderedDict[tuple[int, Node], Decision],
+    ) -> None:
         self._routes = routes
         self._src = src
         self._report = report
+        self._patients = patients
         self._dynamic = [route for route in routes if isinstance(route, DynamicRoute)]
         self._known = Known(tag for route in self._dynamic for tag in route.tags or ())
         self._nodes: dict[tuple[int, Node], Decision] = {}
@@ -144,8 +156,11 @@ class PreRouting:
 
     async def _decide(self, number: int, route: DynamicRoute, found: QueryResult, bridge: Bridge) -> None:
         levels: dict[QueryLevel, list[Node]] = {}
-        for node in await bridge.run(_nodes_of, found, route.route_level):
-            if (number, node) not in self._nodes:
+        whole = await bridge.run(_nodes_of, found, route.route_level)
+        for node in whole:
+            if (number, node) in self._patients:
+                self._nodes[number, node] = self._patients[number, node]
+            elif (number, node) not in self._nodes:
                 levels.setdefault(QueryLevel(len(node) - 1), []).append(node)
         tell = functools.partial(self._learn, number, route.route_level)
         for level, nodes in levels.items():
@@ -164,6 +179,18 @@ class PreRouting:
             for node, decision in deciding.decided.items():
                 self._nodes[number, node] = decision
             self._tell_mixed(route, level, deciding.mixed)
+        if route.route_level is QueryLevel.PATIENT:
+            self._remember(number, whole)
+
+    def _remember(self, number: int, nodes: Sequence[Node]) -> None:
+        """Keep what was decided for patients: more of them may be in another part of the source."""
+        for node in nodes:
+            decision = self._nodes[number, node]
+            if node[0] and len(node) == 1 and not isinstance(decision, RouteError):
+                self._patients[number, node] = decision
+                self._patients.move_to_end((number, node))
+        while len(self._patients) > _MOST_PATIENTS:
+            self._patients.popitem(last=False)
 
     def _learn(self, number: int, level: QueryLevel, node: Node, example: Instance) -> None:
         """Let the routes behind one decide by its example, too, where they are for the same level."""
@@ -175,10 +202,13 @@ class PreRouting:
                     self._nodes[other, node] = error
 
     def _tell_mixed(self, route: DynamicRoute, level: QueryLevel, mixed: AbstractSet[Node]) -> None:
-        if mixed:
-            self._report.doubt(
-                f"{route} would send parts of {plural(len(mixed), _NAMES[level])} to different places (the first is "
-                f"{safe_text(min(mixed)[-1], 64)}): what is in one {_NAMES[level]} goes where the first of it goes"
+        name = _NAMES[level]
+        for node in sorted(mixed):
+            # No doubt about anything: all of it goes somewhere.
+            self._report.anomaly(
+                "mixed",
+                node[-1],
+                f"{route} would send parts of one {name} elsewhere: all of it goes where the first of it goes",
             )
 
     def _group(self, found: QueryResult) -> dict[tuple[StaticRoute, ...], QueryResult]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dcm.attrs import Attributes
     from dcm.instance import Instance
     from dcm.query import QueryResult
+    from dcm.route._deciding import Node
     from dcm.store.base import DataRepo, DataSink
 
 __all__ = ["Router"]
@@ -146,6 +147,7 @@ class Router:
         """Forget what was decided: the next instance of each study decides anew."""
         with self._lock:
             self._decided = [OrderedDict() for _ in self.routes]
+            self._patients: OrderedDict[tuple[int, Node], Decision] = OrderedDict()
 
     async def pre_route(
         self,
@@ -160,7 +162,8 @@ class Router:
 
         The elements that decide are asked for at the level of a route, then below it, and what no query tells is seen
         in one example instance that is retrieved: of each study, say, for a route that decides for studies. An empty
-        value in an answer decides nothing: archives answer so what they do not know.
+        value in an answer decides nothing: archives answer so what they do not know. What was decided for a patient
+        holds for later calls, too, which may be about other studies of the same one.
 
         Parameters
         ----------
@@ -192,7 +195,7 @@ class Router:
             Without a report: something is not routed.
         """
         own = TransferReport() if report is None else report
-        shares = await PreRouting(self.routes, src, own).run(query, query_res, level)
+        shares = await PreRouting(self.routes, src, own, self._patients).run(query, query_res, level)
         if report is None:
             for text in own.warnings:
                 log.warning("%s", text)

@@ -209,13 +209,30 @@ async def test_a_study_of_which_parts_would_go_elsewhere_stays_together() -> Non
     report = TransferReport()
     shares = await Router([DynamicRoute(rule("Modality == CT"), name="rules")]).pre_route(archive, report=report)
     assert set(sent(shares, archive)) == {"A"}  # by its first series
-    (doubt,) = report.doubts
-    assert doubt.startswith("rules would send parts of 1 study to different places")
+    (line,) = report.warnings
+    assert line.startswith("1 kept together: rules would send parts of one study elsewhere")
+    assert (report.exit_code, report.doubts) == (0, [])  # nothing is missing anywhere
     # Which a route of series does not have to say.
     report = TransferReport()
     shares = await Router([DynamicRoute(rule("Modality == CT"), SERIES)]).pre_route(archive, report=report)
     assert {name: len(uids) for name, uids in sent(shares, archive).items()} == {"A": 1, "B": 2}
-    assert report.doubts == []
+    assert report.warnings == []
+
+
+async def test_a_patient_stays_together_whatever_is_asked_for_at_once() -> None:
+    """A large source is routed in parts, and a patient may be in several of them."""
+    archive = Archive(
+        [make(study=number, StudyDescription="X" if number == 1 else "Y") for number in range(1, 6)],
+        knows=["StudyDescription"],
+    )
+    router = Router([DynamicRoute(rule("StudyDescription == X"), PATIENT)])
+    whole = await archive.query(STUDY)
+    for uid in whole.uids():
+        shares = await router.pre_route(archive, query_res=whole.only([uid]))
+        assert [route.dests for routes in shares for route in routes] == [(A,)]
+    router.forget()
+    shares = await router.pre_route(archive, query_res=whole.only([max(whole.uids())]))
+    assert [route.dests for routes in shares for route in routes] == [(B,)]
 
 
 async def test_a_study_goes_where_the_first_of_it_goes_that_a_rule_matches() -> None:
@@ -225,7 +242,7 @@ async def test_a_study_goes_where_the_first_of_it_goes_that_a_rule_matches() -> 
     shares = await Router([DynamicRoute(rule("Modality == CT", default=None))]).pre_route(archive, report=report)
     assert len(sent(shares, archive)["A"]) == 2
     assert not report.errors
-    assert len(report.doubts) == 1
+    assert report.anomalies.count("mixed") == 1
 
 
 async def test_what_the_first_series_decides_is_not_looked_for_in_the_others() -> None:
