@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from dcm._bridge import Bridge
 from dcm.errors import NetworkError
@@ -15,13 +14,14 @@ from dcm.net._contexts import query_contexts
 from dcm.net._fetch import Fetch, settle_report
 from dcm.net._finder import Finder, together
 from dcm.net._incoming import Nobody
-from dcm.net._listener import Listener, SharedListener
+from dcm.net._listener import Listener
 from dcm.net._mover import move
 from dcm.net._operations import echo
 from dcm.net._policy import EventFilter
 from dcm.net._registry import VERIFICATION
 from dcm.net._send_queue import SendQueue
 from dcm.net._sender import Sender
+from dcm.net._shared import Listeners
 from dcm.node import RemoteNode, Timeouts
 from dcm.report import QueryReport, TransferReport
 from dcm.store.local_dir import LocalDir
@@ -86,7 +86,7 @@ class LocalEntity:
         self._policy = policy
         self._tls = tls
         self._private_classes = tuple(private_store_classes)
-        self._listening: WeakKeyDictionary[asyncio.AbstractEventLoop, SharedListener] = WeakKeyDictionary()
+        self._listeners = Listeners(self._make_listener)
 
     def __repr__(self) -> str:
         return f"LocalEntity({self.local!r})"
@@ -395,19 +395,8 @@ class LocalEntity:
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[Listener]:
         """The listener of the running event loop, which lives as long as somebody is in here."""
-        loop = asyncio.get_running_loop()
-        shared = self._listening.get(loop)
-        if shared is None:
-            shared = self._listening[loop] = SharedListener(self._make_listener)
-        shared.wanted += 1
-        try:
-            async with shared as listener:
-                yield listener
-        finally:
-            shared.wanted -= 1
-            if not shared.wanted:
-                # Its lock may know the event loop: a weak key alone would not let go of that.
-                del self._listening[loop]
+        async with self._listeners.open() as listener:
+            yield listener
 
     def _make_listener(self, bridge: Bridge) -> Listener:
         return Listener(

@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from dcm.net.wire import AssociateRequest, Command
     from dcm.node import DcmNode, Timeouts, TlsConfig
 
-__all__ = ["Listener", "SharedListener", "temp_file"]
+__all__ = ["CLOSE_WITHIN", "Listener", "temp_file"]
 
 log = logging.getLogger(__name__)
 
-_CLOSE_WITHIN = 1.0
+CLOSE_WITHIN = 1.0
 _GRACE = 0.5
 # Between two instances a sender needs a moment, for its disk; one that is silent for longer has none under way.
 _SILENT = 1.0
@@ -170,7 +170,7 @@ class Listener:
             if self._server is not None:
                 # From Python 3.12 on this waits for TLS handshakes as well, which nobody will finish.
                 with contextlib.suppress(asyncio.TimeoutError):
-                    await within(self._server.wait_closed(), _CLOSE_WITHIN)
+                    await within(self._server.wait_closed(), CLOSE_WITHIN)
 
     async def register(
         self,
@@ -285,55 +285,6 @@ class Listener:
             self._per_address[association.address] -= 1
             self._per_address += Counter()  # drops what is zero: callers from many addresses must not add up
         self._service.association_closed(association)
-
-
-class SharedListener:
-    """The listener of an entity in one event loop: open while somebody uses it.
-
-    Parameters
-    ----------
-    make : callable
-        Makes a listener with a bridge.
-
-    Attributes
-    ----------
-    wanted : int
-        How many use it, or wait for it; kept by whoever keeps the listener.
-    """
-
-    def __init__(self, make: Callable[[Bridge], Listener]) -> None:
-        self.wanted = 0
-        self._make = make
-        self._users = 0
-        self._lock = asyncio.Lock()
-        self._open: tuple[Bridge, Listener] | None = None
-
-    async def __aenter__(self) -> Listener:
-        async with self._lock:
-            if self._open is None:
-                bridge = Bridge()
-                await bridge.__aenter__()
-                listener = self._make(bridge)
-                try:
-                    await listener.open()
-                except BaseException:
-                    await bridge.__aexit__()
-                    raise
-                self._open = bridge, listener
-            self._users += 1
-            return self._open[1]
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        # Before the lock: whoever is cancelled while he waits for it has left all the same.
-        self._users -= 1
-        failed = exc_info[:1] not in ((), (None,))
-        async with self._lock:
-            if self._users == 0 and self._open is not None:
-                (bridge, listener), self._open = self._open, None
-                try:
-                    await listener.close(patience=_CLOSE_WITHIN if failed else None)
-                finally:
-                    await bridge.__aexit__()
 
 
 def temp_file() -> TempFile:

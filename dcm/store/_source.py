@@ -16,6 +16,7 @@ from dcm.errors import StoreError, UnusableIndexError, UsageError
 from dcm.levels import QueryLevel
 from dcm.query._parts import parts_of
 from dcm.report import QueryReport, TransferReport
+from dcm.store._chunk import LocalChunk, as_it_is
 from dcm.store._files import Read, batches, by_instance, chunks, read_copies
 from dcm.store._giving import Books, give_all, give_each
 from dcm.store._question import Question, groups_of
@@ -41,40 +42,6 @@ __all__ = ["DirSource", "LocalChunk"]
 log = logging.getLogger(__name__)
 
 _PORTION = 500  # instances whose files are looked up at a time
-
-
-class LocalChunk:
-    """Some files of a directory, as its index knows them.
-
-    Parameters
-    ----------
-    source : DirSource
-        The directory.
-    files : sequence of IndexedFile
-        Which files; all copies of an instance are in one chunk.
-    """
-
-    def __init__(self, source: DirSource, files: Sequence[IndexedFile]) -> None:
-        self.source = source
-        self.files = tuple(files)
-
-    def __repr__(self) -> str:
-        return f"<LocalChunk of {len(self.files)} files in {self.source.path}>"
-
-    async def gen_data(self) -> AsyncGenerator[Instance, None]:
-        """Read them; of files that hold one instance with the same bytes only the first is taken.
-
-        Raises
-        ------
-        PartialError
-            In the end: some could not be read.
-        """
-        own = TransferReport()
-        async with self.source._threads() as bridge:
-            found = self.source._read_files(bridge, self.files, Books(own, ("",)), keep_errors=False)
-            async with contextlib.aclosing(give_each(found, _as_it_is, own, None)) as instances:
-                async for instance in instances:
-                    yield instance
 
 
 class DirSource:
@@ -300,7 +267,7 @@ class DirSource:
     ) -> AsyncGenerator[Instance, None]:
         """Give what a query result names, not decoded."""
         async with self._threads() as bridge:
-            instances = self._give_each(bridge, query_res, _as_it_is, report, keep_errors)
+            instances = self._give_each(bridge, query_res, as_it_is, report, keep_errors)
             async with contextlib.aclosing(instances):
                 async for instance in instances:
                     yield instance
@@ -413,7 +380,3 @@ def _settle(read: Read, books: Books) -> tuple[Instance, ...]:
         first = read.instances[0].path
         books.report.anomaly("duplicate", read.uid, f"{other.path} has other bytes under this UID than {first}")
     return read.instances
-
-
-async def _as_it_is(instance: Instance) -> Instance:
-    return instance
