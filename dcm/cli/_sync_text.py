@@ -22,7 +22,8 @@ def summary_lines(report: TransferReport, sources: Sequence[object], dests: Sequ
     if report.n_instances == 0:
         return problem_lines(report) or [f"Nothing to copy: {listed(sources)} has nothing that matches."]
     if report.dry_run:
-        return report.warnings
+        nowhere = report.n_in_state(Outcome.FILTERED) if len(dests) > 1 else 0
+        return [*([f"{plural(nowhere, 'instance')} would go nowhere."] if nowhere else []), *report.warnings]
     return [report.summary()]
 
 

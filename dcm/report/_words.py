@@ -22,6 +22,7 @@ _LABELS = {outcome.value: outcome.label for outcome in Outcome} | {
     "unexpected": "left out, not asked for",
     "inconsistent": "inconsistent",
     "mixed": "kept together",
+    "nowhere": "left out on purpose",
 }
 
 

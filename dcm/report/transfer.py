@@ -209,7 +209,7 @@ class TransferReport(Report):
     def anomaly(self, kind: str, uid: str, message: str, status: int | None = None) -> None:
         """Note an instance that should not have come, or not so: "duplicate", "unexpected", "inconsistent".
 
-        A study, say, is "mixed", of which rules would send parts elsewhere.
+        A study, say, is "mixed", of which rules would send parts elsewhere, or goes "nowhere".
         """
         self.anomalies.add(Problem(kind, uid, message, status))
 

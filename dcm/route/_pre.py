@@ -245,7 +245,17 @@ class PreRouting:
                 self._report.error(node[-1], decision.message, refused=False)
         if nowhere:
             log.info("the rules send %s nowhere", nowhere.to_line())
-            self._report.count(Outcome.FILTERED, nowhere.n_instances() or 0)
+            self._tell_nowhere(nowhere)
+
+    def _tell_nowhere(self, nowhere: QueryResult) -> None:
+        n_instances = nowhere.n_instances()
+        if n_instances is not None:
+            self._report.count(Outcome.FILTERED, n_instances)
+            self._report.count_unnamed(n_instances)
+            return
+        for uid in nowhere.uids():
+            reason = f"the rules send this {_NAMES[nowhere.level]} nowhere, and the source does not say how much it is"
+            self._report.anomaly("nowhere", uid, reason)
 
 
 def _node_of(path: Node, level: QueryLevel) -> Node:

@@ -262,6 +262,10 @@ class SyncManager:
         except UnroutedError as error:
             self.report.error(instance.sop_instance_uid, error.message, refused=False)
             ways = error.ways
+        else:
+            if not ways:  # on purpose
+                self.report.count(Outcome.FILTERED, 1)
+                self.report.count_unnamed(1)
         return await self._destinations.of(ways)
 
     async def sync(

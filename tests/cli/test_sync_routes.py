@@ -77,6 +77,8 @@ def test_a_dry_run_says_where_it_would_go(home: Path, samples: list[data.Sample]
     lines = done.stdout.splitlines()
     assert [line.partition(":")[0] for line in lines] == [str(home / "anonymous"), str(home / "archive")]
     assert not (home / "archive").exists() or not found(home / "archive")
+    n_excluded = sum(sample.patient_id == "Vamp003" for sample in samples)
+    assert f"{n_excluded} instances would go nowhere" in done.stderr
 
 
 def test_a_repository_is_a_source(dcmtk_archive: DcmtkQrscp, home: Path, samples: list[data.Sample]) -> None:

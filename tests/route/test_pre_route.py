@@ -200,7 +200,16 @@ async def test_what_goes_nowhere_on_purpose_is_counted(caplog: pytest.LogCapture
     assert set(sent(shares, archive)) == {"A"}
     assert report.counts[Outcome.FILTERED] == 3
     assert "nowhere" in caplog.text
+    assert (report.exit_code, report.n_instances) == (0, 3)
+
+
+async def test_what_goes_nowhere_is_named_where_nobody_knows_how_many_instances_it_is() -> None:
+    archive = Archive(CT_AND_MR, knows=["StudyDescription"])
+    report = TransferReport()
+    await Router([DynamicRoute(rule("StudyDescription == Y", default=()))]).pre_route(archive, report=report)
     assert report.exit_code == 0
+    (line,) = report.warnings
+    assert line.startswith("2 left out on purpose: the rules send this study nowhere")
 
 
 async def test_a_study_of_which_parts_would_go_elsewhere_stays_together() -> None:

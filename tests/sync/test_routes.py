@@ -85,9 +85,11 @@ async def test_what_goes_nowhere_on_purpose_is_no_trouble(features: Features) ->
     ct, mr = mixed(1, "CT"), mixed(2, "MR")
     dest = MemoryStore(name="dest")
     rules = SelectorDestMap([("Modality ~= .", [dest])], exclude=["Modality == MR"])
-    report = await sync(Watched([*ct, *mr], features=features), DynamicRoute(rules, QueryLevel.SERIES))
-    assert uids(dest) == uids(ct)
-    assert (report.exit_code, report.adds_up()) == (0, True)
+    for outcome in (Outcome.SENT, Outcome.PRESENT):
+        report = await sync(Watched([*ct, *mr], features=features), DynamicRoute(rules, QueryLevel.SERIES))
+        assert uids(dest) == uids(ct)
+        assert (report.exit_code, report.adds_up()) == (0, True)
+        assert (report.counts[outcome], report.counts[Outcome.FILTERED], report.n_instances) == (3, 3, 6)
 
 
 async def test_an_element_that_no_query_returns_is_looked_up_in_an_example() -> None:
