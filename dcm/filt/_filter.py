@@ -93,6 +93,11 @@ class Filter:
         return self._fingerprint or _name_of(self._func)
 
     @property
+    def acts(self) -> tuple[object, ...]:
+        """What it is made of: functions that differ may have the same fingerprint, and are told apart by this."""
+        return (self._fingerprint or self._func,)
+
+    @property
     def changes_identity(self) -> bool:
         """Whether it may change the Patient ID, or the Study, Series or SOP Instance UID."""
         return bool(self.write_elems & IDENTITY)
@@ -222,6 +227,11 @@ class MultiFilter(Filter):
     def fingerprint(self) -> str:
         """The fingerprints of its parts, in their order."""
         return " then ".join([filt.fingerprint for filt in self.filters]) or "no filter"
+
+    @property
+    def acts(self) -> tuple[object, ...]:
+        """What its parts are made of, in their order."""
+        return tuple([act for filt in self.filters for act in filt.acts])
 
     def on_record(self, record: Attributes) -> Attributes | None:
         result: Attributes | None = record

@@ -21,7 +21,7 @@ from dcm.route._pre import PreRouting
 from dcm.route._queue import RouteQueue
 from dcm.route._static import StaticRoute
 from dcm.route._values import node_key
-from dcm.route._way import UnroutedError, Way
+from dcm.route._way import UnroutedError, Way, refuse_lookalikes
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -61,7 +61,8 @@ class Router:
     Raises
     ------
     UsageError
-        There is no route.
+        There is no route; or two filters that do different things, on the way to the same destination, have the same
+        fingerprint.
     """
 
     def __init__(self, routes: Iterable[Route | DataSink], assoc_cache_time: float = 20) -> None:
@@ -71,6 +72,8 @@ class Router:
         if not self.routes:
             raise UsageError("no route")
         self.assoc_cache_time = assoc_cache_time
+        self._acts: dict[str, tuple[object, ...]] = {}
+        refuse_lookalikes((way for route in self.routes for way in route.ways), self._acts)
         self._lock = threading.Lock()
         self._merged: dict[tuple[tuple[int, ...] | None, ...], tuple[list[Decision], tuple[Way, ...]]] = {}
         self._decided: list[OrderedDict[tuple[QueryLevel, str], tuple[DataSink, ...]]] = []
@@ -112,6 +115,10 @@ class Router:
         if known is not None:
             return known[1]
         ways = tuple([way for by_route in merged(self.routes, decisions) for way in by_route])
+        try:
+            refuse_lookalikes(ways, self._acts)
+        except UsageError as error:
+            raise RouteError(error.message, hint=error.hint) from error
         if len(self._merged) >= _MERGED:
             self._merged.clear()
         # With the destinations, so that nothing else gets the id of one of them.

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dcm.errors import RouteError
+from dcm.errors import RouteError, UsageError
 from dcm.store.base import TransferMethod
 
 if TYPE_CHECKING:
     from dcm.filt import Filter
     from dcm.store.base import DataSink
 
-__all__ = ["UnroutedError", "Way", "same_sink", "sink_key"]
+__all__ = ["UnroutedError", "Way", "refuse_lookalikes", "same_sink", "sink_key"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,31 @@ class UnroutedError(RouteError):
         self.by_route = tuple(by_route)
         self.ways = tuple([way for ways in by_route for way in ways])
         self.errors = tuple(errors)
+
+
+def refuse_lookalikes(ways: Iterable[Way], known: dict[str, tuple[object, ...]]) -> None:
+    """Refuse ways that have the same key, though their filters do different things: one would be taken for the other.
+
+    Parameters
+    ----------
+    ways : iterable of Way
+    known : dict of str to tuple
+        What the filters of those that were seen before are made of, by the key; it is added to.
+
+    Raises
+    ------
+    UsageError
+        There is such a way.
+    """
+    for way in ways:
+        # Those that say what tells them from others are trusted.
+        if way.filt is None or all(isinstance(act, str) for act in way.filt.acts):
+            continue
+        if known.setdefault(way.key, way.filt.acts) != way.filt.acts:
+            raise UsageError(
+                f"two filters on the way to {way.sink} have the same fingerprint, {way.filt.fingerprint}",
+                hint="give each Filter a fingerprint of its own",
+            )
 
 
 def sink_key(sink: DataSink) -> str:

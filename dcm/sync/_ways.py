@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dcm.errors import UsageError
 from dcm.route import DynamicRoute, Router, StaticRoute
-from dcm.route._way import same_sink
+from dcm.route._way import refuse_lookalikes, same_sink
 from dcm.store.base import TransferMethod
 from dcm.sync._targets import Target
 
@@ -63,6 +63,7 @@ class Targets:
         self._report = report
         self._bridge = bridge
         self._by_way: dict[str, Target] = {}
+        self._acts: dict[str, tuple[object, ...]] = {}
         self._claims = claims if claims is not None else {}
         self._stack: contextlib.AsyncExitStack | None = None
         # A single destination needs no name.
@@ -90,10 +91,11 @@ class Targets:
         Raises
         ------
         UsageError
-            A destination that nobody knew of is not possible.
+            A destination that nobody knew of is not possible, or its filter looks like another one.
         """
         found = []
         for way in ways:
+            refuse_lookalikes([way], self._acts)
             target = self._by_way.get(way.key)
             if target is None:
                 target = await self._bridge.run(self._add, way, True)
@@ -116,6 +118,7 @@ class Targets:
             await target.open(stack)
 
     def _add(self, way: Way, shared: bool) -> Target:
+        refuse_lookalikes([way], self._acts)
         for other in self.known:
             if way.sink.overlaps(other.sink) and not (shared and same_sink(way.sink, other.sink)):
                 raise UsageError(f"two of the destinations are the same, or one is within the other: {way.sink}")

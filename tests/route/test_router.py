@@ -16,7 +16,7 @@ from pydicom import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dcm.errors import RouteError, UsageError
-from dcm.filt import make_edit_filter
+from dcm.filt import Filter, MultiFilter, make_edit_filter
 from dcm.instance import Instance
 from dcm.levels import QueryLevel
 from dcm.net import DcmNode, LocalEntity
@@ -234,6 +234,41 @@ def test_a_way_has_the_same_key_in_every_process(tmp_path: Path) -> None:
     plain = Way(LocalDir(tmp_path / "out"))
     assert plain.key == str(tmp_path / "out")
     assert str(Way(A, EDIT)) == "A through edit"
+
+
+def writing(name: str) -> Filter:
+    def write(ds: Dataset) -> Dataset:
+        ds.PatientID = name
+        return ds
+
+    return Filter(write, ["PatientID"], ["PatientID"])
+
+
+def _of_modality(modality: str, ds: Dataset) -> tuple[DataSink, ...]:
+    return (A,) if ds.Modality == modality else ()
+
+
+def test_filters_that_look_alike_are_not_taken_for_each_other() -> None:
+    """What is known of a way in a journal is its key: one that anonymizes must not have that of one that does not."""
+    one, other = writing("ANON"), writing("NAME")
+    assert one.fingerprint == other.fingerprint
+    rules = SelectorDestMap([("Modality == CT", [A])], ())
+    for a, b in ((one, other), (MultiFilter([EDIT, one]), MultiFilter([EDIT, other]))):
+        with pytest.raises(UsageError, match="on the way to A have the same fingerprint"):
+            Router([StaticRoute((A,), a), DynamicRoute(rules, filt=b)])
+        Router([StaticRoute((A,), a), DynamicRoute(rules, filt=a), StaticRoute((B,), b)])
+    # A destination that only a function knows.
+    router = Router([DynamicRoute(lambda ds: [A], filt=one), DynamicRoute(lambda ds: [B, A], filt=other)])
+    assert names(router.decide(make())) == ["A", "B"]
+    router = Router(
+        [
+            DynamicRoute(functools.partial(_of_modality, "CT"), required_elems=["Modality"], filt=one),
+            DynamicRoute(functools.partial(_of_modality, "MR"), required_elems=["Modality"], filt=other),
+        ]
+    )
+    assert [way.filt for way in router.decide(make(Modality="CT"))] == [one]
+    with pytest.raises(RouteError, match="the same fingerprint"):
+        router.decide(make(study=2, Modality="MR"))
 
 
 def test_two_objects_of_one_destination_are_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from pydicom import Dataset
 
 from dcm.errors import UsageError
-from dcm.filt import make_edit_filter
+from dcm.filt import Filter, make_edit_filter
 from dcm.instance import Instance
 from dcm.levels import QueryLevel
 from dcm.report import Outcome, TransferReport
@@ -111,6 +111,27 @@ async def test_destinations_that_only_a_function_knows() -> None:
     await sync(Watched([*study(1), *study(2)]), DynamicRoute(by_patient, required_elems=["PatientID"]), report=report)
     assert [uids(store) for store in stores.values()] == [uids(study(1)), uids(study(2))]
     assert sorted(report.dests) == ["P1", "P2"]
+
+
+async def test_filters_that_look_alike_are_not_taken_for_each_other() -> None:
+    dest = MemoryStore(name="dest")
+
+    def to(modality: str, patient_id: str) -> DynamicRoute:
+        def write(ds: Dataset) -> Dataset:
+            ds.PatientID = patient_id
+            return ds
+
+        def choose(ds: Dataset) -> Sequence[MemoryStore]:
+            return [dest] if ds.Modality == modality else []
+
+        filt = Filter(write, ["PatientID"], ["PatientID"])
+        return DynamicRoute(choose, QueryLevel.SERIES, ["Modality"], filt=filt)
+
+    with pytest.raises(UsageError, match="the same fingerprint"):
+        await sync(Watched([*mixed(1, "CT"), *mixed(2, "MR")]), [to("CT", "ANON"), to("MR", "NAME")])
+    assert {dest[uid].header.text(0x00100020) for uid in uids(dest)} <= {"ANON", "NAME"}
+    for uid in uids(dest):
+        assert (uid in uids(mixed(1, "CT"))) is (dest[uid].header.text(0x00100020) == "ANON")
 
 
 async def test_a_dry_run_says_what_would_go_where() -> None:
