@@ -20,7 +20,7 @@ from dcm.errors import DcmError
 from dcm.net._tasks import cancel_all
 from dcm.spool._dispatch import Dispatch
 from dcm.spool._retry import Fate, RetryPolicy, Verdict
-from dcm.spool._settler import Settler
+from dcm.spool._settler import Books, Settler
 from dcm.spool._words import DeliveryState, Settled
 from dcm.text import safe_text
 
@@ -51,7 +51,7 @@ _AFTER_YOU = 1.3
 _MOST_UNSETTLED = 1000
 
 
-class Backlog(Protocol):
+class Backlog(Books, Protocol):
     """What a courier needs of a spool; all of it blocks."""
 
     def take(self, way: str, limit: int, now: float) -> Sequence[Delivery]:
@@ -62,12 +62,6 @@ class Backlog(Protocol):
 
     def instance(self, delivery: Delivery) -> Instance:
         """Give the instance that is to be delivered."""
-
-    def give_back(self, deliveries: Iterable[Delivery]) -> None:
-        """Put deliveries back that were not tried: they may be taken again."""
-
-    def settle(self, results: Iterable[Settled]) -> object:
-        """Record what became of deliveries."""
 
 
 class Window(NamedTuple):
@@ -134,7 +128,7 @@ class Courier:
         self._flights: set[asyncio.Task[None]] = set()
         self._bytes = 0
         self._dry = False  # there was nothing more to take, and nothing has come since
-        self._due: float | None = None
+        self._due: float | None = None  # by the clock of the event loop, which nobody sets
         self._n_lost = 0
         self._lost_turn = -1
         self._pause_until = 0.0
@@ -265,7 +259,7 @@ class Courier:
             return wait
         if (pause := self._pause_left()) > 0:
             return pause
-        if self._dry and (self._due is None or self._due > self._clock()):
+        if self._dry and (self._due is None or self._due > asyncio.get_running_loop().time()):
             return self._until_due()
         if len(self._flights) > self._window.n_instances // 2 or len(self._settler) > _MOST_UNSETTLED:
             return None
@@ -278,11 +272,12 @@ class Courier:
         await asyncio.wait([self._loading])
         loading, self._loading = self._loading, None
         try:
-            loads, self._due = loading.result()
+            loads, wait = loading.result()
         except DcmError as error:
             log.error("cannot read what is to go to %s: %s", self.way, safe_text(error))
             self._dry = False
             return _UNREADABLE
+        self._due = None if wait is None else asyncio.get_running_loop().time() + wait
         if len(loads) == limit:
             self._dry = False
         await self._send_all(deque(loads))
@@ -292,14 +287,21 @@ class Courier:
         """Seconds until something is due, None where nothing is."""
         if self._due is None:
             return None
-        seconds = self._due - self._clock()
+        seconds = self._due - asyncio.get_running_loop().time()
         return seconds if seconds > 0 else _SECOND_LOOK
 
     def _load(self, limit: int) -> tuple[list[_Load], float | None]:
-        """Take deliveries and open their files, in a worker thread; and say when there will be more."""
+        """Take deliveries and open their files, in a worker thread; and say in how many seconds there will be more."""
         deliveries = self._spool.take(self.way.key, limit, self._clock())
-        due = self._spool.next_due(self.way.key) if len(deliveries) < limit else None
-        return [_Load(delivery, self._open(delivery)) for delivery in deliveries], due
+        try:
+            due = self._spool.next_due(self.way.key) if len(deliveries) < limit else None
+            # Where the clock was put back, what is due seems to be far away.
+            wait = None if due is None else min(due - self._clock(), self._retries.longest)
+            return [_Load(delivery, self._open(delivery)) for delivery in deliveries], wait
+        except BaseException:
+            # In our hands, and nobody knows of them: they would stay there.
+            self._spool.give_back(deliveries)
+            raise
 
     def _open(self, delivery: Delivery) -> Instance | Verdict:
         try:

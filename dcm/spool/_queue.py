@@ -38,7 +38,10 @@ _SETTLED = frozenset({QUEUED, QUARANTINED, DELIVERED, FILTERED, LOST})
 _LONGEST_REASON = 500
 _TIDY_BATCH = 32
 _PRUNE_PAUSE = 600.0  # seconds between two looks at all that is past
+# Nothing is put off for so many seconds: what seems to be was put off by a clock that has been set back since.
+_FAR_OFF = 3600.0
 _NOBODY: frozenset[int] = frozenset()
+_WAITED = "SELECT id FROM delivery WHERE way = ? AND state = 0 AND not_before > 0"
 
 
 class _Work:
@@ -121,11 +124,11 @@ class Queues:
 
         Of those that have waited as many are looked at as could be taken, those first whose time came first.
         """
-        waited = db.execute(
-            "SELECT id FROM delivery WHERE way = ? AND state = 0 AND not_before > 0 AND not_before <= ?"
-            " ORDER BY not_before LIMIT ?",
-            (way, now, limit + len(work.ids)),
-        ).fetchall()
+        most = limit + len(work.ids)
+        waited = [
+            *db.execute(f"{_WAITED} AND not_before <= ? ORDER BY not_before LIMIT ?", (way, now, most)),
+            *db.execute(f"{_WAITED} AND not_before > ? ORDER BY not_before LIMIT ?", (way, now + _FAR_OFF, most)),
+        ]
         waiting = sorted(number for (number,) in waited if number not in work.ids)
         for (number,) in db.execute(
             "SELECT id FROM delivery WHERE way = ? AND state = 0 AND not_before = 0 ORDER BY id", (way,)

@@ -64,6 +64,11 @@ class RetryPolicy:
         if self.factor < 1 or not 0 <= self.jitter < 1:
             raise UsageError("waits grow by a factor of 1 or more, with a jitter of 0 to less than 1")
 
+    @property
+    def longest(self) -> float:
+        """Seconds that no wait exceeds."""
+        return self.ceiling * (1 + self.jitter)
+
     def delay(self, n_failed: int, uniform: Callable[[float, float], float] = random.uniform) -> float:
         """Seconds to wait after so many failures, 1 or more.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dcm._bridge import Bridge
     from dcm.spool._words import Delivery, Settled
 
-__all__ = ["Settler"]
+__all__ = ["Books", "Settler"]
 
 log = logging.getLogger(__name__)
 

@@ -22,6 +22,7 @@ from dcm.filt import Filter
 from dcm.instance import Instance
 from dcm.report import Outcome
 from dcm.route import Way
+from dcm.spool import _courier
 from dcm.spool._breaker import Breaker, BreakerState
 from dcm.spool._courier import Courier, Window
 from dcm.spool._retry import RetryPolicy
@@ -545,6 +546,52 @@ async def test_deliveries_that_are_being_taken_when_time_is_up(broken: bool) -> 
     await task
     assert sink.came == []
     assert spool.all_in(QUEUED)
+
+
+async def test_what_was_taken_when_the_journal_could_not_be_read_further_is_delivered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_courier, "_UNREADABLE", 0.01)
+
+    class Shaky(MemorySpool):
+        n_asked = 0
+
+        def next_due(self, way: str) -> float | None:
+            self.n_asked += 1
+            if self.n_asked == 1:
+                raise SpoolError("the journal is in use by another process")
+            return super().next_due(way)
+
+    spool, sink = Shaky(), ScriptedSink()
+    spool.add(*instances(5))
+    async with running(courier_to(sink, spool)):
+        await spool.until(lambda: spool.all_in(DELIVERED))
+    assert sink.has == uids(5)
+
+
+async def test_a_clock_that_is_put_back_delays_nothing() -> None:
+    """What was put off by a clock that was a year ahead is looked at again as soon as anything could be."""
+    now = 1e9 + 365 * 86400
+
+    class Mended(MemorySpool):
+        def take(self, way: str, limit: int, now: float) -> list[Delivery]:
+            # As the spool does: nobody puts anything off for that long.
+            return super().take(way, limit, 1e12 if self.deliveries[1].not_before > now + 3600 else now)
+
+    spool, sink = Mended(), ScriptedSink(once({"1.2.3.0": Answer(status=0xA700)}))
+    spool.add(*instances(1))
+    courier = Courier(Way(sink), spool, Breaker(SOON), retries=SOON, clock=lambda: now)
+
+    def tried() -> bool:
+        nonlocal now
+        if spool.batches:
+            now = 1e9
+        return bool(spool.batches)
+
+    async with running(courier):
+        await spool.until(tried)
+        await spool.until(lambda: spool.all_in(DELIVERED))
+    assert sink.has == uids(1)
 
 
 async def test_a_courier_that_is_cancelled_leaves_nothing_behind(spool: MemorySpool) -> None:

@@ -366,6 +366,17 @@ def test_what_failed_comes_again_in_its_time(path: Path) -> None:
         assert (last.sop_instance_uid, last.attempts, last.reason, last.status) == ("1.0", 1, "refused", 0xA700)
 
 
+def test_what_a_clock_has_put_off_that_was_put_back_since(path: Path) -> None:
+    with Spool(path) as spool:
+        for i in range(3):
+            admit(spool, f"1.{i}", "pacs")
+        later, sooner, _ = out = take(spool, "pacs")
+        year = 365 * 86400.0
+        spool.settle([Settled(one.id, QUEUED, "", None, 1000.0 + year) for one in (later, sooner)])
+        spool.settle([Settled(out[2].id, QUEUED, "", None, 1100.0)])
+        assert uids(take(spool, "pacs", now=1000.0)) == ["1.0", "1.1"]
+
+
 def test_quarantine_retry_and_drop(path: Path) -> None:
     with Spool(path) as spool:
         for i in range(3):
