@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -136,11 +137,12 @@ def retry(
 
     with _spool(spool_path) as spool:
         ways = _ways(state, spool, dests)
-        n = spool.retry(uids=uids, ways=ways, states=_states(states or ("quarantined",)))
+        chosen = states or ("quarantined",)
+        n = spool.retry(uids=uids, ways=ways, states=_states(chosen))
+        if not n:
+            click.echo(_nothing(spool, uids, ways, chosen, "tried again"), err=True)
+            return 1
         told = ring(spool.path)
-    if not n:
-        click.echo("Nothing there to be tried again.", err=True)
-        return 1
     it_is = "it is" if n == 1 else "they are"
     when = "the forwarder was told" if told else f"{it_is} tried when a forwarder is started"
     click.echo(f"{_counted(n)} queued again; {when}.", err=True)
@@ -171,7 +173,7 @@ def drop(
         ways = _ways(state, spool, dests)
         n, n_instances = _extent(_deliveries(spool, uids, ways, chosen))
         if not n:
-            click.echo("Nothing there to be given up.", err=True)
+            click.echo(_nothing(spool, uids, ways, chosen, "given up"), err=True)
             return 1
         if not assume_yes:
             if not sys.stdin.isatty():
@@ -231,12 +233,17 @@ def _configured(state: CliState, text: str, known: tuple[str, ...]) -> list[str]
     """The ways to what the configuration file calls so, whatever happens on the way there."""
     from dcm.route import Router
 
+    conf = state.config()
     try:
-        ways = Router(state.config().dests(text)).ways
+        ways = Router(conf.dests(text)).ways
     except DcmError:
         return []
     keys = [way.key.partition(" | ")[0] for way in ways]
-    return [key for key in known if key in keys or key.partition(" | ")[0] in keys]
+    found = [key for key in known if key in keys or key.partition(" | ")[0] in keys]
+    sections = (conf.remote_nodes, conf.local_dirs, conf.remote_repos, conf.static_routes, conf.dynamic_routes)
+    if not found and any(text in section for section in sections):
+        return [way.key for way in ways]  # nothing has come in for it yet, which is no mistake of who asks
+    return found
 
 
 def _extent(deliveries: Iterator[Delivery]) -> tuple[int, int]:
@@ -247,6 +254,17 @@ def _extent(deliveries: Iterator[Delivery]) -> tuple[int, int]:
         n += 1
         entries.add(delivery.entry_id)
     return n, len(entries)
+
+
+def _nothing(
+    spool: Spool, uids: tuple[str, ...], ways: tuple[str, ...] | None, chosen: tuple[str, ...], what: str
+) -> str:
+    """Say that there is nothing in some states, and in which states there is something, as one would ask for it."""
+    others = Counter(one.state.value for one in _deliveries(spool, uids, ways, set(_LIVE).difference(chosen)))
+    if not others:
+        return f"Nothing there to be {what}."
+    there = ", ".join(f"{others[name]} {name} (--state {name})" for name in _LIVE if others[name])
+    return f"Nothing {' or '.join(chosen)} there to be {what}, but {there}."
 
 
 def _counted(n: int) -> str:

@@ -117,6 +117,9 @@ def test_another_try(path: Path) -> None:
     assert done.stderr == "1 delivery queued again; it is tried when a forwarder is started.\n"
     assert states(path) == {f"1.{n} {PACS}": "queued" for n in (1, 2, 3)} | {"1.4": "quarantined"}
     done = run_dcm("spool", "retry", "--spool", path, "--dest", PACS)
+    assert done.returncode == 1
+    assert done.stderr == "Nothing quarantined there to be tried again, but 3 queued (--state queued).\n"
+    done = run_dcm("spool", "retry", "--spool", path, "--dest", ARCHIVE)
     assert (done.returncode, done.stderr) == (1, "Nothing there to be tried again.\n")
 
 
@@ -127,6 +130,15 @@ def test_by_the_name_of_the_configuration(path: Path, isolated_config: Path) -> 
     assert done.returncode == 2
     assert "nothing in the spool is for 'mypac'" in done.stderr
     assert PACS in done.stderr
+
+
+def test_a_destination_that_nothing_has_come_in_for(path: Path, isolated_config: Path) -> None:
+    isolated_config.write_text('[remote_nodes]\nnewpacs = "192.0.2.9:NEW:104"\n')
+    done = run_dcm("spool", "ls", "--spool", path, "--dest", "newpacs")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1].split() == ["192.0.2.9:NEW:104", "0"]
+    done = run_dcm("spool", "drop", "--spool", path, "--dest", "newpacs")
+    assert (done.returncode, done.stderr) == (1, "Nothing there to be given up.\n")
 
 
 def test_giving_up(path: Path) -> None:
@@ -143,6 +155,11 @@ def test_giving_up(path: Path) -> None:
     done = run_dcm("spool", "drop", "-y", "--spool", path, "--dest", PACS, "--state", "queued")
     assert done.stderr == "2 deliveries given up.\n"
     assert states(path) == {"1.4": "quarantined"}
+    done = run_dcm("spool", "drop", "-y", "--spool", path, "--dest", "none", "--state", "queued", "--state", "held")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Nothing queued or held there to be given up, but 1 quarantined (--state quarantined).\n"
+    )
     done = run_dcm("spool", "drop", "-y", "--spool", path, "--dest", "none")
     assert states(path) == {}
     assert not list((path / "data").rglob("*.dcm"))
