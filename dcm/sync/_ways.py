@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dcm.errors import UsageError
 from dcm.route import DynamicRoute, Router, StaticRoute
+from dcm.route._map import distinct
 from dcm.route._way import refuse_lookalikes, same_sink
 from dcm.store.base import TransferMethod
 from dcm.sync._targets import Target
@@ -66,8 +67,7 @@ class Targets:
         self._acts: dict[str, tuple[object, ...]] = {}
         self._claims = claims if claims is not None else {}
         self._stack: contextlib.AsyncExitStack | None = None
-        # A single destination needs no name.
-        self._named = dynamic or sum(len(route.ways) for route in routes) > 1
+        self._named = True
 
     def find(self) -> None:
         """Find those that are known beforehand, and out whether all of them are possible. Blocks.
@@ -77,11 +77,15 @@ class Targets:
         UsageError
             One is named twice or overlaps with the source, or there is no way from the source to it.
         """
-        for route in self._routes:
-            for way in route.ways:
-                # A route may send to where another one does, too: nothing goes there twice.
-                if not (way.route and any(same_sink(way.sink, target.sink) for target in self.known)):
-                    self._add(way, shared=self.router is not None)
+        ways = [way for route in self._routes for way in route.ways]
+        # A single destination needs no name, however many routes lead there.
+        open_ended = any(isinstance(route, DynamicRoute) and route.all_dests is None for route in self._routes)
+        self._named = open_ended or len(distinct(way.sink for way in ways)) > 1
+        for way in ways:
+            # A route may send to where another one does, too: nothing goes there twice.
+            shared = bool(way.route) or self.router is not None
+            if not (shared and any(same_sink(way.sink, target.sink) for target in self.known)):
+                self._add(way, shared=self.router is not None)
         if self.router is None:
             self._refuse_several_moves(self.known)
 
@@ -127,7 +131,9 @@ class Targets:
                 f"{way.sink} is source and destination at once, or one is within the other",
                 hint="what is copied would show up as new data in the source",
             )
-        name = str(way.sink) if self._named else ""
+        # One destination has one name, whatever a second way calls it.
+        same = (other.name for other in self.known if same_sink(way.sink, other.sink))
+        name = next(same, str(way.sink)) if self._named else ""
         claimed = self._claims.setdefault(way.key, {})
         target = Target(way.sink, name, way.filt, self._method(way), self._report, claimed)
         self._by_way[way.key] = target

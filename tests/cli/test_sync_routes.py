@@ -81,6 +81,24 @@ def test_a_dry_run_says_where_it_would_go(home: Path, samples: list[data.Sample]
     assert f"{n_excluded} instances would go nowhere" in done.stderr
 
 
+def test_a_dry_run_counts_for_a_single_destination_of_rules_and_for_one_that_is_named_twice(
+    home: Path, samples: list[data.Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = samples[0].path.parent
+    with open(home / "dcm_conf.toml", "a") as file:
+        file.write('[dynamic_routes.one]\nrouting_map = { "PatientID == Vamp002" = ["archive"] }\ndefault_dests = []\n')
+    n_one = patients_of(samples, "Vamp002")["Vamp002"]
+    done = run_dcm("sync", "-n", "-s", source, "one")
+    assert done.stdout.startswith(f"{home / 'archive'}: {n_one} instances of 1 series"), done.stdout
+    assert f"({len(samples) - n_one} filtered out)" in done.stdout
+    monkeypatch.chdir(home)
+    done = run_dcm("sync", "-n", "-s", source, "one", "./archive")
+    (line,) = done.stdout.splitlines()
+    assert f": {len(samples)} instances of " in line, line
+    assert run_dcm("sync", "-s", source, "one", "./archive").returncode == 0
+    assert found(home / "archive") == patients_of(samples, "Vamp001", "Vamp002", "Vamp003")
+
+
 def test_a_repository_is_a_source(dcmtk_archive: DcmtkQrscp, home: Path, samples: list[data.Sample]) -> None:
     config = home / "dcm_conf.toml"
     config.write_text(
