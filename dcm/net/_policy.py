@@ -146,6 +146,8 @@ def _unmapped(address: _Address) -> _Address:
 def _network(text: str) -> _Network:
     """An address or a network; one of IPv4 addresses mapped into IPv6 is the IPv4 network."""
     try:
+        if "%" in text:  # which would look as if callers on another interface were kept out
+            raise ValueError("an interface")
         network = ipaddress.ip_network(text.strip(), strict=True)
     except ValueError as exc:
         raise UsageError(f"not an address or a network: '{safe_text(text, 100)}'", hint=_meant(text)) from exc
@@ -158,6 +160,8 @@ def _network(text: str) -> _Network:
 
 def _meant(text: str) -> str:
     """What to write instead: an address with bits behind the prefix is one address, or the network that it is in."""
+    if "%" in text:
+        return f"which interface it is at is not looked at: {safe_text(text.partition('%')[0], 60)} is the address"
     try:
         interface = ipaddress.ip_interface(text.strip())
     except ValueError:

@@ -61,6 +61,7 @@ def test_addresses_and_networks(allowed: tuple[str, ...], let_in: tuple[str, ...
         ({"addresses": {"10.1.2.3/8"}}, "not an address or a network: '10.1.2.3/8'", "network is 10.0.0.0/8, the add"),
         ({"addresses": {"scanner.example.org"}}, "not an address or a network", "10.1.2.3 is an address"),
         ({"addresses": {"10.0.0.0/33"}}, "not an address or a network", "10.0.0.0/8 a network"),
+        ({"addresses": {"fe80::1%eth0"}}, "not an address or a network", "is not looked at: fe80::1 is the address"),
         ({"addresses": set()}, "no addresses at all: nobody could call", "leave it out"),
         ({"addresses": "10.0.0.1"}, "addresses are a list, not '10.0.0.1'", ""),
         ({"calling_ae_titles": "AE"}, "calling AE titles are a list, not 'AE'", ""),
