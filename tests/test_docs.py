@@ -150,6 +150,27 @@ def test_the_library_guide_runs_from_top_to_bottom(
     assert {path.stem for path in (tmp_path / "archive" / "Vamp001" / "20201031").iterdir()} == dracula
 
 
+def python_of(page: str) -> str:
+    return "\n".join(example.text for example in blocks(DOCS / f"{page}.rst") if example.language == "python")
+
+
+def test_the_example_of_a_router(tmp_path: Path) -> None:
+    sample = data.write_series(tmp_path / "few", data.SeriesSpec(modality="MR", n_instances=1))[0]
+    sample.path.rename(tmp_path / "MR_small.dcm")
+    done = run_python(python_of("routing"), tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.stem for path in (tmp_path / "archive").rglob("*.dcm")] == [sample.sop_instance_uid]
+    assert len([*(tmp_path / "research" / "ANON1").rglob("*.dcm")]) == 1
+
+
+def test_the_example_of_a_forwarder(tmp_path: Path) -> None:
+    port = free_port()
+    code = python_of("forwarding").replace("11112", str(port)).replace("=600", "=0.1")
+    done = run_python(code, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"listening on {port}\n0 received\n"
+
+
 def test_what_the_api_page_names_exists() -> None:
     for kind, name in re.findall(r"^\.\. auto(\w+):: ([\w.]+)$", text_of("api"), re.MULTILINE):
         module, _, attribute = (name, "", "") if kind == "module" else name.rpartition(".")
