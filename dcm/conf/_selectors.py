@@ -58,6 +58,10 @@ class Selectors(Mapping[str, "Selector"]):
         self._checked: set[str] = set()
         self._built: dict[str, Selector] = {}
         for name in self._entries:
+            if _CONDITION.search(name):
+                raise ConfigError(
+                    f"{self._where(name)} is two things: the name of a selector and a condition", hint="rename it"
+                )
             self._check_named(name, ())
 
     def __getitem__(self, name: str) -> Selector:

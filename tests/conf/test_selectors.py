@@ -78,6 +78,7 @@ def test_conditions_tables_and_combinations(tmp_path: Path) -> None:
         ('[selectors.x]\nattr = "A"\nop = "=="\ninvert = 1', r"invert must be true or false, not a whole number", ""),
         ('[selectors.x]\nall_of = [{ attr = "A" }]', r"\[selectors.x\] all_of has no op", ""),
         ('[selectors]\na = "a"', r"\[selectors.a\] refers to itself: a -> a", ""),
+        ('[selectors]\n"A == B" = "C == D"', "is two things: the name of a selector and a condition", "rename it"),
         ('[selectors]\na = "b"\n[selectors.b]\nany_of = ["A == B", { none_of = "a" }]', "itself: a -> b -> a", ""),
         ('[selectors]\nc = "a"\na = "b"\nb = "a"', "itself: a -> b -> a", ""),
     ],
