@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -186,9 +187,10 @@ def command(
 
 
 def _say(lines: Iterable[str]) -> None:
-    """Print lines to stderr."""
-    for line in lines:
-        click.echo(line, err=True)
+    """Print lines to stderr; where nobody takes them, on a disk that is full say, that ends no router."""
+    with contextlib.suppress(OSError):
+        for line in lines:
+            click.echo(line, err=True)
 
 
 def _run(forwarder: Forwarder, *, show: bool, brief: bool) -> int:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from dcm.errors import DcmError
 from dcm.spool._words import DeliveryState
+from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from dcm.spool._words import Settlement
 
 __all__ = ["Verdicts"]
+
+log = logging.getLogger(__name__)
 
 _GOOD = frozenset({DeliveryState.DELIVERED, DeliveryState.FILTERED})
 
@@ -45,12 +50,19 @@ class Verdicts:
         Returns
         -------
         Future
-            Gets True when all of its destinations have it, False when one does not take it. `forget` it in the end.
+            Gets True when all of its destinations have it, False when one does not take it, or nobody can say. `forget`
+            it in the end.
         """
         case = _Case(self._loop.create_future())
         with self._lock:
             self._cases.setdefault(entry_id, []).append(case)
-        states = states_of(entry_id)
+        try:
+            states = states_of(entry_id)
+        except DcmError as error:
+            # It is in the spool, and will be delivered: only to wait for that makes no sense.
+            log.error("a sender is not told that all have its instance: %s", safe_text(error))
+            self._tell(case, False)
+            return case.future
         with self._lock:
             case.states = {**states, **case.states}
             case.known = True

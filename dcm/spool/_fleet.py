@@ -33,6 +33,7 @@ class Lane:
     courier: Courier
     breaker: Breaker
     task: asyncio.Task[None] | None = None
+    again: asyncio.TimerHandle | None = None
 
     @property
     def trouble(self) -> str:
@@ -64,7 +65,6 @@ class Fleet:
         self._to_wake: set[str] = set()
         self._changed = changed
         self._breakers: dict[str, Breaker] = {}
-        self._timers: set[asyncio.TimerHandle] = set()
         self._stopping = False
 
     def add(self, ways: Iterable[Way]) -> list[Way]:
@@ -117,8 +117,9 @@ class Fleet:
     async def stop(self, seconds: float) -> None:
         """Begin no more deliveries, and give those under way some seconds."""
         self._stopping = True
-        for timer in self._timers:
-            timer.cancel()
+        for lane in self.lanes.values():
+            if lane.again is not None:
+                lane.again.cancel()
         await asyncio.gather(*(lane.courier.stop(seconds) for lane in self.lanes.values()))
         await cancel_all(*(lane.task for lane in self.lanes.values() if lane.task is not None))
 
@@ -131,5 +132,4 @@ class Fleet:
         if task.cancelled() or (error := task.exception()) is None or self._stopping:
             return
         log.error("delivering to %s failed, and begins anew in %g s", lane.way, _AGAIN, exc_info=error)
-        timer = asyncio.get_running_loop().call_later(_AGAIN, self._start, lane)
-        self._timers.add(timer)
+        lane.again = asyncio.get_running_loop().call_later(_AGAIN, self._start, lane)

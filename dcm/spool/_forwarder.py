@@ -122,6 +122,7 @@ class Forwarder:
         self._timer: asyncio.TimerHandle | None = None
         self._telling: asyncio.Task[None] | None = None
         self._rerouting: asyncio.Task[None] | None = None
+        self._reroute_again = False
         self._over = False
         self._failure: DcmError | None = None
 
@@ -238,12 +239,20 @@ class Forwarder:
         self._fleet.wake_all()
         self._changed()
         if self._rerouting is None:
-            self._rerouting = asyncio.get_running_loop().create_task(self._reroute())
-            self._rerouting.add_done_callback(self._rerouted)
+            self._begin_to_reroute()
+        else:
+            self._reroute_again = True
+
+    def _begin_to_reroute(self) -> None:
+        self._reroute_again = False
+        self._rerouting = asyncio.get_running_loop().create_task(self._reroute())
+        self._rerouting.add_done_callback(self._rerouted)
 
     def _rerouted(self, task: asyncio.Task[None]) -> None:
         self._rerouting = None
         _complain(task, "cannot route anew")
+        if self._reroute_again and not self._over:
+            self._begin_to_reroute()
 
     # -- the end
 

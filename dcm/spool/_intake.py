@@ -78,11 +78,13 @@ class Intake:
         Returns
         -------
         bool or None
-            False where it was not needed, and is removed; None where it is not what was written, and is left alone.
+            False where it was not needed, and is removed; None where it is not what was written, or cannot be read,
+            and is left alone.
         """
         try:
             instance = self._files.reopen(name)
-        except InvalidDicomError as exc:
+        except (InvalidDicomError, OSError) as exc:
+            # A file that the disk does not give keeps nobody from all the others.
             _log.error("%s: it is in no entry, and left as it is", safe_text(exc))
             return None
         origin = Origin(calling_ae=instance.source_ae)

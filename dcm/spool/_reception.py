@@ -130,11 +130,16 @@ class Reception:
         origin = Origin(event.calling_ae, event.called_ae, event.address)
         self.tally.received += 1
         self.tally.n_bytes += instance.size
-        if self._ack is Ack.RECEIVED:
-            await self._keep_later(instance, origin)
-            return _SUCCESS
         try:
+            if self._ack is Ack.RECEIVED:
+                await self._keep_later(instance, origin)
+                return _SUCCESS
             admitted, future = await self._keep(instance, origin)
+        except asyncio.CancelledError:
+            # Time was up when it came: nobody is told anything, and it comes again.
+            self.tally.received -= 1
+            self.tally.n_bytes -= instance.size
+            raise
         except (DcmError, OSError) as error:
             self.tally.refused += 1
             self._not_kept(instance, origin, error)

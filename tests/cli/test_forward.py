@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,6 +221,15 @@ def test_a_port_that_is_taken(work: Path, tmp_path: Path) -> None:
         done = run_dcm("forward", "--local", f"{HOST}:X:{port}", "--spool", work, tmp_path / "dest")
     assert done.returncode == 4
     assert "another program does" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
+def test_nobody_takes_what_it_says(work: Path, tmp_path: Path) -> None:
+    """The disk that its messages go to is full: that is no reason to stop."""
+    command = [sys.executable, "-m", "dcm", "forward", "--local", f"{HOST}:X:{free_port()}", "--spool", str(work)]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([*command, "--inactive-timeout", "0.1", str(tmp_path / "dest")], stderr=full, timeout=20)
+    assert done.returncode == 0
 
 
 # -- when senders are told ---------------------------------------------------------------------------------------------

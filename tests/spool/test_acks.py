@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from dcm.errors import SpoolError
 from dcm.spool._acks import Verdicts
 from dcm.spool._words import DeliveryState, Settlement
 
@@ -83,6 +84,16 @@ async def test_several_wait_for_one() -> None:
     assert await verdict(other) is True
     journal.verdicts.forget(7, other)
     journal.verdicts.forget(7, other)
+
+
+async def test_a_journal_that_cannot_be_read() -> None:
+    """It is kept all the same: that is no error of whoever brings it."""
+    journal = Journal(QUEUED)
+
+    def read(entry_id: int) -> Mapping[int, DeliveryState]:
+        raise SpoolError("the journal is in use by another process")
+
+    assert await verdict(journal.verdicts.expect(7, read)) is False
 
 
 async def test_giving_up() -> None:

@@ -300,6 +300,31 @@ async def test_it_is_rung_when_somebody_mends_the_spool(few: list[Sample], tmp_p
         await running.until(lambda: running.spool.counts().total(DeliveryState.DELIVERED) == len(few))
 
 
+async def test_it_is_rung_while_it_still_routes_anew(few: list[Sample], tmp_path: Path) -> None:
+    kept = MemoryStore()
+    known, begun, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    def lookup(ds: Any) -> list[DataSink]:
+        if not known.is_set():
+            raise RouteError("no rule")
+        begun.set()
+        go_on.wait()
+        return [kept]
+
+    def retry(running: Running, *uids: str) -> None:
+        assert running.spool.retry(uids=uids)
+        assert ring(running.spool.path)
+
+    async with forwarding(tmp_path, DynamicRoute(lookup, route_level=QueryLevel.IMAGE)) as running:
+        assert await store(running, few) == [0] * len(few)
+        known.set()
+        await asyncio.to_thread(retry, running, few[0].sop_instance_uid)
+        await asyncio.to_thread(begun.wait)
+        await asyncio.to_thread(retry, running)
+        go_on.set()
+        await running.until(lambda: running.spool.counts().total(DeliveryState.DELIVERED) == len(few))
+
+
 def test_a_destination_must_not_be_the_spool(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "spool", tmp_path / "spool" / "data"):
         with pytest.raises(UsageError, match="overlaps the spool"):
@@ -353,6 +378,34 @@ async def test_what_cannot_be_delivered_is_left(few: list[Sample], tmp_path: Pat
     assert (now.total(DeliveryState.QUEUED), now.total(DeliveryState.DELIVERED)) == (len(few), len(few))
     assert await asyncio.to_thread(holds, tmp_path / "archive") == contents(few)
     assert any(lane.trouble for lane in running.forwarder._fleet.lanes.values())
+
+
+async def test_what_comes_when_time_is_up_is_not_counted(few: list[Sample], tmp_path: Path) -> None:
+    """Nobody is told anything of it: what was received adds up all the same."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def step(name: str) -> None:
+        if name == "journal":
+            begun.set()
+            go_on.wait()
+
+    forwarders: list[Forwarder] = []
+
+    async def send_until_it_is_cut_short() -> None:
+        async with forwarding(tmp_path, MemoryStore(), step=step) as running, running.link() as link:
+            forwarders.append(running.forwarder)
+            storing = asyncio.ensure_future(link.store(few[0]))
+            await asyncio.to_thread(begun.wait)
+            for _ in range(2):
+                running.task.cancel()
+                await asyncio.sleep(0.05)
+            go_on.set()
+            storing.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await send_until_it_is_cut_short()
+    tally = forwarders[0].tally
+    assert (tally.received, tally.n_bytes, tally.acknowledged) == (0, 0, 0)
 
 
 async def test_whoever_sends_may_finish(few: list[Sample], tmp_path: Path) -> None:
