@@ -358,7 +358,7 @@ class SyncManager:
         except NetworkError as error:
             if _all_lost(transfer.targets):
                 # It is their fault; the others may still miss something.
-                if _all_lost(self._targets):
+                if _all_lost(self._targets) and not self._destinations.open_ended:
                     raise
                 await self._preview(transfer)  # so that what does not get there has a name, and a state
             else:

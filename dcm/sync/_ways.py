@@ -43,6 +43,8 @@ class Targets:
         All of them, as far as they are known by now.
     router : Router or None
         Says what goes where, if that depends on the data.
+    open_ended : bool
+        Whether others may come up.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class Targets:
         self._acts: dict[str, tuple[object, ...]] = {}
         self._claims = claims if claims is not None else {}
         self._stack: contextlib.AsyncExitStack | None = None
+        # Whether there may be others that only a function knows, when it sees the data.
+        self.open_ended = any(isinstance(route, DynamicRoute) and route.all_dests is None for route in routes)
         self._named = True
 
     def find(self) -> None:
@@ -79,8 +83,7 @@ class Targets:
         """
         ways = [way for route in self._routes for way in route.ways]
         # A single destination needs no name, however many routes lead there.
-        open_ended = any(isinstance(route, DynamicRoute) and route.all_dests is None for route in self._routes)
-        self._named = open_ended or len(distinct(way.sink for way in ways)) > 1
+        self._named = self.open_ended or len(distinct(way.sink for way in ways)) > 1
         for way in ways:
             # A route may send to where another one does, too: nothing goes there twice.
             shared = bool(way.route) or self.router is not None

@@ -12,12 +12,15 @@ from dcm.errors import UsageError
 from dcm.filt import Filter, make_edit_filter
 from dcm.instance import Instance
 from dcm.levels import QueryLevel
+from dcm.net import DcmNode
 from dcm.report import Outcome, TransferReport
 from dcm.route import DynamicRoute, SelectorDestMap, StaticRoute
 from dcm.store.base import DataSink, Features, TransferMethod
 from dcm.store.local_dir import LocalDir
 from dcm.store.memory import MemoryStore
+from dcm.store.net_repo import NetRepo
 from dcm.sync import SyncManager, sync
+from tests.peers import HOST, free_port
 from tests.store.instances import make
 from tests.sync.test_manager import Watched, study, uids
 
@@ -111,6 +114,24 @@ async def test_destinations_that_only_a_function_knows() -> None:
     await sync(Watched([*study(1), *study(2)]), DynamicRoute(by_patient, required_elems=["PatientID"]), report=report)
     assert [uids(store) for store in stores.values()] == [uids(study(1)), uids(study(2))]
     assert sorted(report.dests) == ["P1", "P2"]
+
+
+async def test_a_destination_that_is_dead_does_not_keep_those_that_come_up_later_from_theirs() -> None:
+    dead = NetRepo(DcmNode(HOST, "ME", 0), DcmNode(HOST, "DEAD", free_port()))
+    alive = MemoryStore(name="alive")
+    for_the_dead = [instance for number in range(60) for instance in mixed(number, "CT")[:1]]
+    for_the_alive = [instance for number in range(60, 120) for instance in mixed(number, "MR")[:1]]
+
+    def choose(ds: Dataset) -> Sequence[DataSink]:
+        return [dead] if ds.Modality == "CT" else [alive]
+
+    report = TransferReport()
+    await sync(
+        Watched([*for_the_dead, *for_the_alive]), DynamicRoute(choose, required_elems=["Modality"]), report=report
+    )
+    assert uids(alive) == uids(for_the_alive)
+    assert report.exit_code == 3
+    assert set(report.uids(Outcome.FAILED, str(dead))) == uids(for_the_dead)
 
 
 async def test_filters_that_look_alike_are_not_taken_for_each_other() -> None:
