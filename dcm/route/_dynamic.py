@@ -204,4 +204,5 @@ class DynamicRoute:
             raise RouteError(f"{self}: {reason}") from error
         except Exception as error:
             # A lookup is anybody's code. This instance has no destination, and the reason is told; the rest goes on.
-            raise RouteError(f"{self}: the lookup failed: {type(error).__name__}: {error}") from error
+            # What it says may quote the data, and this gets into logs and journals.
+            raise RouteError(f"{self}: the lookup failed: {type(error).__name__}") from error

@@ -61,10 +61,11 @@ class Dispatch:
             changed = await bridge.run(filt.apply, instance, cost=instance.size)
         except (StoreError, OSError, MemoryError) as error:
             return Verdict(Fate.RETRY, safe_text(f"cannot be read: {error}"))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # A filter is anybody's code, and pydicom raises all kinds of things for data sets that are not as they
             # should be. This instance waits for a human; the rest goes on.
-            return Verdict(Fate.QUARANTINE, safe_text(str(error) or f"the filter failed: {type(error).__name__}"))
+            log.debug("%s", self._way, exc_info=error)
+            return Verdict(Fate.QUARANTINE, safe_text(_reason(error)))
         return Verdict(Fate.FILTERED) if changed is None else changed
 
     async def place(self, instance: Instance, ticket: int) -> Verdict | None:
@@ -132,3 +133,11 @@ class Dispatch:
         """
         self.cut = self.cut or now
         await self._outlet.close(now=now)
+
+
+def _reason(error: Exception) -> str:
+    """Why a filter has failed, in words of ours: those of others may quote the data, and this goes into the journal."""
+    cause = error.__cause__ if isinstance(error, DcmError) else error
+    if isinstance(error, DcmError) and (cause is None or isinstance(cause, DcmError)):
+        return error.message
+    return f"the filter failed: {type(cause).__name__}"
