@@ -148,13 +148,14 @@ class _Together:
     """What is to stay together, and where it would go by each of its files."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str, str], set[tuple[str, ...]]] = {}
+        self._seen: dict[tuple[str, str, str], set[frozenset[str]]] = {}
 
     def add(self, explained: Explained) -> None:
         """Note where a file would go if it were the first of its study, say."""
         if explained.level is not None:
             what = explained.route, explained.level.name.lower(), explained.node
-            self._seen.setdefault(what, set()).add(tuple(map(str, explained.dests)))
+            # One destination by two filters is two: what becomes of them there is not the same.
+            self._seen.setdefault(what, set()).add(frozenset([way.key for way in explained.ways]))
 
     def lines(self) -> Iterator[str]:
         """What its own files do not agree about."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from dcm.errors import ConnectionFailedError, DcmError, RouteError, UndecidedError
 from dcm.levels import QueryLevel
 from dcm.report import Outcome, TransferReport
-from dcm.route._way import sink_key
 
 if TYPE_CHECKING:
     from dcm._bridge import Bridge
@@ -155,7 +154,7 @@ class Deciding:
         """Decide by what is known of nodes, or of what is below them."""
         for node, paths in below.items():
             decisions = {path: self._decision(path) for path in paths}
-            if len({_sign(decision) for decision in decisions.values() if decision is not None}) > 1:
+            if len({self._sign(decision) for decision in decisions.values() if decision is not None}) > 1:
                 self.mixed.add(node)
             # As in a stream, where what no rule matches is not remembered.
             promising = [path for path in paths if not isinstance(decisions[path], RouteError)]
@@ -175,6 +174,12 @@ class Deciding:
             return None
         except RouteError as error:
             return error
+
+    def _sign(self, decision: Decision) -> object:
+        """What two decisions have in common that lead to the same, with the same done to it on the way."""
+        if isinstance(decision, RouteError):
+            return decision.message
+        return frozenset([self._route.way(sink).key for sink in decision])
 
     def _settle(self, node: Node, decision: Decision | None) -> None:
         if isinstance(decision, RouteError):
@@ -224,11 +229,6 @@ class Deciding:
             return self._route.decide(instance)
         except RouteError as error:
             return error
-
-
-def _sign(decision: Decision | None) -> object:
-    """What two decisions have in common that lead to the same."""
-    return decision.message if isinstance(decision, RouteError) else frozenset(map(sink_key, decision or ()))
 
 
 def _reason(transfer: TransferReport, uid: str) -> str:

@@ -23,6 +23,7 @@ from dcm.report import Outcome, TransferReport
 from dcm.route import DynamicRoute, Router, SelectorDestMap, StaticRoute, UnroutedError
 from dcm.store import DataSink, TransferMethod
 from dcm.store.local_dir import LocalDir
+from dcm.store.memory import MemoryStore
 from tests.data import write_studies
 from tests.route.objects import Archive, make, sinks
 
@@ -226,6 +227,17 @@ async def test_a_study_of_which_parts_would_go_elsewhere_stays_together() -> Non
     shares = await Router([DynamicRoute(rule("Modality == CT"), SERIES)]).pre_route(archive, report=report)
     assert {name: len(uids) for name, uids in sent(shares, archive).items()} == {"A": 1, "B": 2}
     assert report.warnings == []
+
+
+async def test_parts_that_would_be_anonymized_and_others_that_would_not_are_told() -> None:
+    """They would go to the same place, but not as the same."""
+    archive = Archive([make(series=1, Modality="CT"), make(series=2, Modality="PT")], knows=["Modality"])
+    plain, hidden = MemoryStore(name="A"), MemoryStore(name="A")
+    rules = SelectorDestMap([("Modality == CT", [hidden])], [plain])
+    route = DynamicRoute(rules, dest_filters={hidden: make_edit_filter({"PatientID": "ANON"})})
+    report = TransferReport()
+    await Router([route]).pre_route(archive, report=report)
+    assert report.anomalies.count("mixed") == 1
 
 
 async def test_a_patient_stays_together_whatever_is_asked_for_at_once() -> None:
