@@ -59,6 +59,8 @@ def run(root: click.Command, args: Sequence[str] | None = None) -> int:
         code = root.main(argv, prog_name="dcm", standalone_mode=False, obj=state)
         sys.stdout.flush()
     except click.ClickException as exc:
+        if isinstance(exc, click.NoSuchOption):
+            _say_its_place(root, exc)
         exc.show()
         return exc.exit_code
     except click.Abort as exc:
@@ -82,6 +84,16 @@ def run(root: click.Command, args: Sequence[str] | None = None) -> int:
         print_error(f"unexpected {type(exc).__name__}: {exc}", "" if state.debug else "dcm --debug shows where")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _say_its_place(root: click.Command, error: click.NoSuchOption) -> None:
+    """An option that all commands share was written behind one of them: say where it goes."""
+    shared = {option for parameter in root.params for option in parameter.opts if option.startswith("-")}
+    if error.option_name in shared and error.ctx is not None and error.ctx.command is not root:
+        words = error.ctx.command_path.split(" ")
+        place = " ".join([words[0], error.option_name, *words[1:]])
+        error.message = f"{error.option_name} goes before the command: {place}"
+        error.possibilities = None
 
 
 def print_error(message: str, hint: str = "") -> None:

@@ -171,7 +171,9 @@ def _size(n_bytes: int) -> str:
 
 
 def _table(head: _Row, rows: Sequence[_Row], left: set[int]) -> Iterator[str]:
-    """Columns that are as wide as what is in them; one in which nothing is, is left out."""
+    """Columns that are as wide as what is in them; one in which nothing is, is left out. Without rows, nothing."""
+    if not rows:
+        return
     used = [i for i in range(len(head)) if i == 0 or any(row[i] for row in rows)]
     widths = {i: max(len(row[i]) for row in (head, *rows)) for i in used}
     for row in (head, *rows):

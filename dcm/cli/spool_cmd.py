@@ -115,7 +115,8 @@ def ls(
             listed = list(found)
             _print_json(_document(spool, listed, ways, now), indent=2)
         elif uids or states:
-            _echo(delivery_lines(found, now))
+            if not _echo(delivery_lines(found, now)):
+                click.echo("Nothing there.", err=True)
         else:
             _echo(destination_lines(gathered(found, ways or _all_ways(spool), now), spool.counts(), now))
 
@@ -138,13 +139,20 @@ def retry(
     with _spool(spool_path) as spool:
         ways = _ways(state, spool, dests)
         chosen = states or ("quarantined",)
+        chosen_on = Counter(one.way for one in _deliveries(spool, uids, ways, chosen))
         n = spool.retry(uids=uids, ways=ways, states=_states(chosen))
         if not n:
             click.echo(_nothing(spool, uids, ways, chosen, "tried again"), err=True)
             return 1
         told = ring(spool.path)
+        held_on = {one.way for one in _deliveries(spool, uids, ways, ("held",))}
+    n_held = min(n, sum(chosen_on[way] for way in held_on))
     it_is = "it is" if n == 1 else "they are"
     when = "the forwarder was told" if told else f"{it_is} tried when a forwarder is started"
+    if n_held == n:
+        when = f"{it_is} held until a route goes there"
+    elif n_held:
+        when += f", but {n_held} held until a route goes there"
     click.echo(f"{_counted(n)} queued again; {when}.", err=True)
     return 0
 
@@ -302,6 +310,10 @@ def _print_json(value: dict[str, Any], indent: int = 0) -> None:
     click.echo(harmless_json((msgspec.json.format(text, indent=indent) if indent else text).decode()))
 
 
-def _echo(lines: Iterator[str]) -> None:
+def _echo(lines: Iterator[str]) -> int:
+    """Print lines; gives how many."""
+    n = 0
     for line in lines:
         click.echo(line)
+        n += 1
+    return n

@@ -20,6 +20,7 @@ from dcm.text import safe_text
 __all__ = ["Files", "digest_of", "sync_directory"]
 
 _CHUNK = 1 << 20
+_MIB = 1 << 20
 _META_LIMIT = 1 << 16
 
 
@@ -77,8 +78,8 @@ class Files:
         free = found.f_bavail * found.f_frsize
         if free - size < self.min_free:
             raise SpoolFullError(
-                f"the spool {safe_text(self.root.parent)} is full: {max(free, 0) >> 20} MiB left,"
-                f" of which {self.min_free >> 20} MiB are kept free",
+                f"the spool {safe_text(self.root.parent)} is full: {max(free, 0) / _MIB:.1f} MiB left,"
+                f" of which {self.min_free / _MIB:.1f} MiB are kept free",
                 hint="make room, and it goes on",
             )
 

@@ -76,6 +76,14 @@ def test_a_table_of_deliveries(path: Path) -> None:
     assert rows[0].endswith("out of resources")
     done = run_dcm("spool", "ls", "--spool", path, "--state", "delivered", "--dest", ARCHIVE)
     assert len(done.stdout.splitlines()) == 4
+    done = run_dcm("spool", "ls", "--spool", path, "--state", "lost")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "Nothing there.\n")
+
+
+def test_tables_of_nothing(tmp_path: Path) -> None:
+    Spool(tmp_path / "new").open().close()
+    done = run_dcm("spool", "ls", "--spool", tmp_path / "new")
+    assert done.stdout == "0 instances in the spool, 0 bytes.\n"
 
 
 def test_for_programs(path: Path) -> None:
@@ -123,6 +131,18 @@ def test_another_try(path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "Nothing there to be tried again.\n")
 
 
+def test_another_try_where_no_route_goes(path: Path) -> None:
+    with Spool(path) as spool:
+        spool.hold([ARCHIVE])
+    done = run_dcm("spool", "retry", "--spool", path, "--state", "held")
+    assert done.stderr == "2 deliveries queued again; they are held until a route goes there.\n"
+    done = run_dcm("spool", "retry", "--spool", path)
+    assert (
+        done.stderr
+        == "2 deliveries queued again; they are tried when a forwarder is started, but 1 held until a route goes there.\n"
+    )
+
+
 def test_by_the_name_of_the_configuration(path: Path, isolated_config: Path) -> None:
     isolated_config.write_text('[remote_nodes]\nmypacs = "192.0.2.1:PACS:104"\n')
     assert run_dcm("spool", "retry", "--spool", path, "--dest", "mypacs").returncode == 0
@@ -157,9 +177,7 @@ def test_giving_up(path: Path) -> None:
     assert states(path) == {"1.4": "quarantined"}
     done = run_dcm("spool", "drop", "-y", "--spool", path, "--dest", "none", "--state", "queued", "--state", "held")
     assert done.returncode == 1
-    assert done.stderr == (
-        "Nothing queued or held there to be given up, but 1 quarantined (--state quarantined).\n"
-    )
+    assert done.stderr == ("Nothing queued or held there to be given up, but 1 quarantined (--state quarantined).\n")
     done = run_dcm("spool", "drop", "-y", "--spool", path, "--dest", "none")
     assert states(path) == {}
     assert not list((path / "data").rglob("*.dcm"))
