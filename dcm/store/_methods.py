@@ -54,8 +54,17 @@ def placing_for(method: TransferMethod, instance: Instance) -> type[Placing]:
 class _FilePlacing(Placing):
     """An instance whose file is copied as it is: whole, with its own preamble and file meta information."""
 
-    def __init__(self, instance: Instance, dir_fd: int, where: str, *, conflict: Conflict, sync: bool) -> None:
-        super().__init__(instance, dir_fd, where, conflict=conflict, sync=sync)
+    def __init__(
+        self,
+        instance: Instance,
+        dir_fd: int,
+        where: str,
+        *,
+        conflict: Conflict,
+        sync: bool,
+        name_later: bool = False,
+    ) -> None:
+        super().__init__(instance, dir_fd, where, conflict=conflict, sync=sync, name_later=name_later)
         assert instance.mark is not None
         self._mark: FileMark = instance.mark
 
@@ -93,8 +102,6 @@ class _LinkPlacing(_FilePlacing):
             self._name(name)
         except FileExistsError:
             return False
-        if self._sync:
-            os.fsync(self._dir_fd)
         return True
 
     def _replace(self, name: str) -> None:
@@ -105,8 +112,6 @@ class _LinkPlacing(_FilePlacing):
         finally:
             # rename() does nothing where both names are of one file.
             self._unname(hidden)
-        if self._sync:
-            os.fsync(self._dir_fd)
 
     def _name(self, name: str) -> None:
         """Make the name, which nothing has; FileExistsError where something does."""
@@ -162,8 +167,17 @@ class _MovePlacing(_LinkPlacing):
     too: as with ``rsync --remove-source-files``, what is safe at the destination is not left behind. Directories stay.
     """
 
-    def __init__(self, instance: Instance, dir_fd: int, where: str, *, conflict: Conflict, sync: bool) -> None:
-        super().__init__(instance, dir_fd, where, conflict=conflict, sync=sync)
+    def __init__(
+        self,
+        instance: Instance,
+        dir_fd: int,
+        where: str,
+        *,
+        conflict: Conflict,
+        sync: bool,
+        name_later: bool = False,
+    ) -> None:
+        super().__init__(instance, dir_fd, where, conflict=conflict, sync=sync, name_later=name_later)
         # What a symbolic link points to belongs to somebody else: it is copied, and only the link goes.
         self._may_link = not self._source.is_symlink()
 

@@ -92,14 +92,26 @@ class Placing:
         What to do where something else has the name.
     sync : bool
         Return only when the file is on stable storage.
+    name_later : bool, optional
+        But for its name: the caller syncs the directory, once for several of them.
     """
 
-    def __init__(self, instance: Instance, dir_fd: int, where: str, *, conflict: Conflict, sync: bool) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        dir_fd: int,
+        where: str,
+        *,
+        conflict: Conflict,
+        sync: bool,
+        name_later: bool = False,
+    ) -> None:
         self._instance = instance
         self._dir_fd = dir_fd
         self._where = where
         self._conflict = conflict
         self._sync = sync
+        self._name_later = name_later
         self._temp: TempFile | None = None
         self._claimed = False
 
@@ -122,6 +134,13 @@ class Placing:
         OSError
             Anything else; nothing of the instance is left.
         """
+        named = self._place(name, extension)
+        # Also where it was there already: who has put it there may have died before this.
+        if self._sync and not self._name_later:
+            os.fsync(self._dir_fd)
+        return named
+
+    def _place(self, name: str, extension: str) -> Named:
         try:
             if not self._taken(name) and self._publish(name):
                 return Named(name, Outcome.SENT)
@@ -164,12 +183,12 @@ class Placing:
 
     def _replace(self, name: str) -> None:
         """Take the name from the file that has it."""
-        self._file().publish(self._dir_fd, name, replace=True, sync=self._sync)
+        self._synced_file().publish(self._dir_fd, name, replace=True)
 
     def _publish(self, name: str) -> bool:
         """Take the name; False where something has it."""
         try:
-            self._file().publish(self._dir_fd, name, sync=self._sync)
+            self._synced_file().publish(self._dir_fd, name)
         except FileExistsError:
             return False
         except OSError as exc:
@@ -179,6 +198,13 @@ class Placing:
             self._temp = self._written()
             return self._publish(name)
         return True
+
+    def _synced_file(self) -> TempFile:
+        """The file to be published, on stable storage where it is to be: before it has a name."""
+        file = self._file()
+        if self._sync:
+            os.fsync(file.fd)
+        return file
 
     def _file(self) -> TempFile:
         """The file to be published: the one that the instance arrived in, if it can be, or else a new one."""
@@ -237,6 +263,8 @@ class Placing:
             and status.st_size - header.data_offset == self._instance.size
             and self._same_bytes(fd, header.data_offset)
         ):
+            if self._sync:
+                os.fsync(fd)  # of somebody who need not have done that
             return Found.SAME
         same_uid = header.sop_instance_uid == self._instance.sop_instance_uid
         return Found.OTHER_BYTES if same_uid else Found.OTHER_INSTANCE

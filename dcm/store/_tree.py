@@ -23,6 +23,8 @@ __all__ = ["Tree", "is_link", "reason_of", "store_error", "unsafe_path"]
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
 
+_MOST_SAFE = 10_000  # directories of which we know that they are on the disk
+
 _LINK_IN_THE_WAY = "a symbolic link is in the way"
 _REASONS = {
     errno.ENOSPC: "disk full",
@@ -116,6 +118,7 @@ class Tree:
         self._lock = threading.Lock()
         self._root: _Directory | None = None
         self._made: list[Path] = []
+        self._safe: dict[tuple[str, ...], None] = {}  # with `sync`: directories whose names are on stable storage
 
     def close(self) -> None:
         """Let go of the root. The next use opens it again."""
@@ -184,23 +187,32 @@ class Tree:
         try:
             try:
                 fds.append(os.open(name, self._flags, dir_fd=parent))
-                return
             except FileNotFoundError:
-                pass
-            try:
-                os.mkdir(name, dir_fd=parent)
-            except FileExistsError:
-                pass  # another thread was faster
-            else:
-                made.append(depth)
-                if self.sync:
-                    os.fsync(parent)
-            fds.append(os.open(name, self._flags, dir_fd=parent))
+                try:
+                    os.mkdir(name, dir_fd=parent)
+                except FileExistsError:
+                    pass  # another thread was faster
+                else:
+                    made.append(depth)
+                    self._safe.pop(tuple(parts[: depth + 1]), None)
+                fds.append(os.open(name, self._flags, dir_fd=parent))
+            if self.sync:
+                self._make_safe(tuple(parts[: depth + 1]), parent)
         except OSError as exc:
             # With O_DIRECTORY, systems disagree on whether a link is ENOTDIR, ELOOP or EMLINK: look.
             if exc.errno in (errno.ENOTDIR, errno.ELOOP, errno.EMLINK) and is_link(name, parent):
                 raise unsafe_path(self.path.joinpath(*parts[: depth + 1])) from exc
             raise
+
+    def _make_safe(self, path: tuple[str, ...], parent: int) -> None:
+        """Put the name of a directory on stable storage, once: who has made it may have died before that."""
+        if path in self._safe:
+            return
+        os.fsync(parent)
+        with self._lock:
+            if len(self._safe) >= _MOST_SAFE:
+                self._safe.clear()
+            self._safe[path] = None
 
     def _open_root(self) -> _Directory:
         root = self._root

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import os
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -21,16 +20,17 @@ from typing import Any
 
 from dcm._atomic import TempFile
 from dcm._bridge import Bridge
-from dcm.errors import InvalidDicomError, StoreError, UsageError
+from dcm.errors import DcmError, InvalidDicomError, StoreError, UsageError
 from dcm.instance import Instance
 from dcm.peek import QUERY_TAGS, Header, peek, peek_file
 from dcm.report import TransferReport
-from dcm.store._methods import METHODS, placing_for, why_not
+from dcm.store._methods import METHODS, why_not
 from dcm.store._naming import Naming
 from dcm.store._placing import Conflict, Named, Stored
 from dcm.store._queue import StoreQueue
 from dcm.store._source import DirSource, LocalChunk
 from dcm.store._tree import Tree, store_error
+from dcm.store._writer import Writer
 from dcm.store.base import DataSink, Features, TransferMethod
 from dcm.template import DEFAULT_TEMPLATE, PathTemplate
 from dcm.text import safe_text
@@ -121,7 +121,7 @@ class LocalDir(DirSource):
         self._tree = Tree(self.path, make_missing=make_missing, sync=sync)
         # What is moved must be safe before its source goes: new directories are synced, too.
         self._safe_tree = self._tree if sync else Tree(self.path, make_missing=make_missing, sync=True)
-        self._root = os.fspath(self._tree.path).rstrip("/")
+        self._writer = Writer(self._tree, self._safe_tree, conflict=self.conflict, sync=sync, extension=self.extension)
 
     @classmethod
     def parse(cls, text: str, **settings: Any) -> LocalDir:
@@ -230,7 +230,9 @@ class LocalDir(DirSource):
             A symbolic link is in the way.
         """
         parts = self.parts_of(instance)
-        name, outcome, reason = self._store(parts, instance, method)
+        stored = self._writer.store(parts, instance, method)
+        self._noted(stored, parts, instance)
+        name, outcome, reason = stored
         return Stored(self._tree.path.joinpath(*parts[:-1], name), outcome, reason)
 
     def store_each(
@@ -249,54 +251,43 @@ class LocalDir(DirSource):
         Named, StoreError or InvalidDicomError
             For each of them, in that order: what was done, as `Stored` but for its path, or why it could not be.
         """
-        tree = self._safe_tree if method is TransferMethod.MOVE else self._tree
-        for directories, group in itertools.groupby(instances, key=lambda item: item[0][:-1]):
-            members = list(group)
-            done = []
-            with contextlib.suppress(OSError, StoreError, InvalidDicomError), tree.directory(directories) as dir_fd:
-                for parts, instance in members:
-                    stored = self._place_in(dir_fd, parts, instance, method)
-                    self._noted(stored, parts, instance)
-                    done.append(stored)
-            yield from done
-            # The one that failed, and those after it, one by one: each with an error of its own.
-            for parts, instance in members[len(done) :]:
-                yield self._stored_or_error(parts, instance, method)
+        members = list(instances)
+        for (parts, instance), result in zip(members, self._writer.store_each(members, method), strict=True):
+            self._noted(result, parts, instance)
+            yield result
 
-    def _stored_or_error(
-        self, parts: Sequence[str], instance: Instance, method: TransferMethod
-    ) -> Named | StoreError | InvalidDicomError:
-        try:
-            return self._store(parts, instance, method)
-        except (StoreError, InvalidDicomError) as exc:
-            return exc
+    def store_all(
+        self, instances: Sequence[Instance], method: TransferMethod = TransferMethod.PROXY
+    ) -> list[Stored | DcmError]:
+        """Write several instances, as `store` does, with one wait for the names of all in one directory.
 
-    def _store(self, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Named:
-        try:
+        Returns
+        -------
+        list of Stored or DcmError
+            For each of them: where it is and what was done, or why it could not be. With ``sync`` they are all on
+            stable storage.
+        """
+        results: list[Stored | DcmError | None] = [None] * len(instances)
+        members: list[tuple[list[str], Instance, int]] = []
+        for n, instance in enumerate(instances):
             try:
-                stored = self._place(parts, instance, method)
-            except FileNotFoundError:
-                # Another thread has made the directory, failed, and removed it from under us.
-                stored = self._place(parts, instance, method)
-        except OSError as exc:
-            raise store_error(exc, "/".join([self._root, *parts])) from exc
-        self._noted(stored, parts, instance)
-        return stored
+                members.append((self.parts_of(instance), instance, n))
+            except DcmError as exc:  # noqa: PERF203
+                results[n] = exc
+        # Those of one directory together; those of one name stay in their order.
+        members.sort(key=lambda member: member[0][:-1])
+        done = self.store_each([(parts, instance) for parts, instance, _ in members], method)
+        for (parts, _, n), result in zip(members, done, strict=True):
+            if isinstance(result, Named):
+                name, outcome, reason = result
+                results[n] = Stored(self._tree.path.joinpath(*parts[:-1], name), outcome, reason)
+            else:
+                results[n] = result
+        return [result for result in results if result is not None]
 
-    def _noted(self, stored: Named, parts: Sequence[str], instance: Instance) -> None:
-        if stored.outcome.moved:
+    def _noted(self, stored: Named | DcmError, parts: Sequence[str], instance: Instance) -> None:
+        if isinstance(stored, Named) and stored.outcome.moved:
             self._note("/".join([*parts[:-1], stored.name]), instance)
-
-    def _place(self, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Named:
-        tree = self._safe_tree if method is TransferMethod.MOVE else self._tree
-        with tree.directory(parts[:-1]) as dir_fd:
-            return self._place_in(dir_fd, parts, instance, method)
-
-    def _place_in(self, dir_fd: int, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Named:
-        where = "/".join([self._root, *parts[:-1]])
-        kind = placing_for(method, instance)
-        placing = kind(instance, dir_fd, where, conflict=self.conflict, sync=self.sync)
-        return placing.place(parts[-1], self.extension)
 
     def parts_of(self, instance: Instance, header: Header | None = None) -> list[str]:
         """Say where an instance goes, as names of directories and of the file; see `path_of`.
@@ -383,7 +374,10 @@ class LocalDir(DirSource):
         async with Bridge() as bridge:
             await bridge.run(self.check)
             store = self.store if method is TransferMethod.PROXY else functools.partial(self.store, method=method)
-            async with StoreQueue(store, bridge, own, dest) as queue:
+            # What is moved waits for the disk one by one.
+            together = self.sync and method is not TransferMethod.MOVE
+            store_all = functools.partial(self.store_all, method=method) if together else None
+            async with StoreQueue(store, bridge, own, dest, store_all) as queue:
                 yield queue
             await bridge.run(self._rest)
             await bridge.run(self._tree.leave)
