@@ -59,9 +59,7 @@ def run(root: click.Command, args: Sequence[str] | None = None) -> int:
         code = root.main(argv, prog_name="dcm", standalone_mode=False, obj=state)
         sys.stdout.flush()
     except click.ClickException as exc:
-        if isinstance(exc, click.NoSuchOption):
-            _say_its_place(root, exc)
-        exc.show()
+        (_misplaced(root, exc) or exc).show()
         return exc.exit_code
     except click.Abort as exc:
         if isinstance(exc.__cause__, KeyboardInterrupt):
@@ -86,14 +84,16 @@ def run(root: click.Command, args: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _say_its_place(root: click.Command, error: click.NoSuchOption) -> None:
-    """An option that all commands share was written behind one of them: say where it goes."""
-    shared = {option for parameter in root.params for option in parameter.opts if option.startswith("-")}
-    if error.option_name in shared and error.ctx is not None and error.ctx.command is not root:
-        words = error.ctx.command_path.split(" ")
-        place = " ".join([words[0], error.option_name, *words[1:]])
-        error.message = f"{error.option_name} goes before the command: {place}"
-        error.possibilities = None
+def _misplaced(root: click.Command, error: click.ClickException) -> click.UsageError | None:
+    """What to say of an option that all commands share, and that was written behind one; None for anything else."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None or error.ctx.command is root:
+        return None
+    name = error.option_name
+    if not any(name in parameter.opts for parameter in root.params):
+        return None
+    words = error.ctx.command_path.split(" ")
+    place = " ".join([words[0], name, *words[1:]])
+    return click.UsageError(f"{name} goes before the command: {place}", ctx=error.ctx)
 
 
 def print_error(message: str, hint: str = "") -> None:
