@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from dcm.errors import UsageError
 from dcm.filt import MultiFilter, make_edit_filter, make_reject_filter
 from dcm.route import DynamicRoute, SelectorDestMap, StaticRoute
+from dcm.route._way import same_sink
+from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from dcm.conf._overrides import Overrides
@@ -117,7 +120,9 @@ def dynamic_route(
             for one in sinks[text] if via else ():
                 filters[one] = through[via]
                 methods[one] = overrides.methods_of(said[via], filtered=through[via] is not None)
-        return [one for text in texts for one in sinks[text]]
+        listed = [(text, one) for text in texts for one in sinks[text]]
+        _refuse_two_ways(listed, lambda one: filters.get(one, through[""]))
+        return [one for _, one in listed]
 
     rules = [(selectors.build(f"{where} routing_map", raw), dests_of(texts)) for raw, texts in settings.routing_map]
     default = None if settings.default_dests is None else dests_of(settings.default_dests)
@@ -134,6 +139,19 @@ def dynamic_route(
         dest_filters=filters,
         name=name,
     )
+
+
+def _refuse_two_ways(dests: Sequence[tuple[str, DataSink]], filter_to: Callable[[DataSink], Filter | None]) -> None:
+    """Refuse what sends an instance to one place by two filters: it goes there once, and only one would count."""
+    for number, (text, sink) in enumerate(dests):
+        for other_text, other in dests[:number]:
+            filters = [filt.fingerprint if filt is not None else "" for filt in map(filter_to, (sink, other))]
+            if filters[0] != filters[1] and same_sink(sink, other):
+                raise UsageError(
+                    f"'{safe_text(other_text, 100)}' and '{safe_text(text, 100)}' both lead to {sink}, through different "
+                    "filters",
+                    hint="an instance goes once to a destination: leave out one of them",
+                )
 
 
 def _together(one: Filter | None, other: Filter | None) -> Filter | None:
