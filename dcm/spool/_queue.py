@@ -37,6 +37,7 @@ __all__ = ["Queues"]
 _SETTLED = frozenset({QUEUED, QUARANTINED, DELIVERED, FILTERED, LOST})
 _LONGEST_REASON = 500
 _TIDY_BATCH = 32
+_LEAST_PRUNED = 64
 _PRUNE_PAUSE = 600.0  # seconds between two looks at all that is past
 # Nothing is put off for so many seconds: what seems to be was put off by a clock that has been set back since.
 _FAR_OFF = 3600.0
@@ -279,7 +280,7 @@ class Queues:
             for name in names:
                 move_to_past(db, name.number, self._digests.get(name.number), tally)
             tally.write(db)
-            self._prune(db, 2 * len(names))
+            self._prune(db, max(2 * len(names), _LEAST_PRUNED))
 
     def _remove(self, names: Sequence[Name]) -> None:
         """Remove the files of entries that are through."""
@@ -292,7 +293,10 @@ class Queues:
             self._files.remove_stuck()
 
     def _prune(self, db: sqlite3.Connection, n: int) -> None:
-        """Forget some of what was remembered for long enough."""
+        """Look at some of what is past, and forget what was remembered for long enough.
+
+        Those that came first need not be through first: all of it is gone through, a part at a time.
+        """
         # Others than the owner do not know for how long.
         if not self._owner or time.monotonic() < self._prune_at:
             return
@@ -300,7 +304,7 @@ class Queues:
         rows = db.execute("SELECT id, done FROM past WHERE id > ? ORDER BY id LIMIT ?", (self._pruned_to, n)).fetchall()
         old = [(number,) for number, done in rows if done <= cutoff and number not in self._files.stuck]
         db.executemany("DELETE FROM past WHERE id = ?", old)
-        if old:
+        if len(rows) == n:
             self._pruned_to = rows[-1][0]
         else:
             self._pruned_to = 0

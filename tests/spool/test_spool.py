@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -230,6 +231,25 @@ def test_what_is_remembered_is_forgotten_in_time(path: Path) -> None:
         settle(spool, take(spool, "pacs"))
         assert len(list(spool.ls(states=[DELIVERED]))) < 3
         assert spool.counts().ways["pacs"][DELIVERED] == 6
+
+
+def test_what_came_first_and_was_through_last_keeps_nothing_in_mind(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, monotonic = time.time(), time.monotonic()
+    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic)
+    with Spool(path, remember=1000) as spool:
+        for i in range(100):
+            admit(spool, f"1.{i}", "pacs")
+        late = take(spool, "pacs", 80)
+        settle(spool, take(spool, "pacs"))
+        now += 2000
+        settle(spool, late[:60])
+        monotonic += 2000
+        for one in late[60:]:
+            settle(spool, [one])
+        assert sorted(uids(list(spool.ls(states=[DELIVERED])))) == sorted(uids(late))
 
 
 @pytest.mark.parametrize("while_it_is_here", [True, False])
