@@ -147,9 +147,9 @@ def _refuse_two_ways(dests: Sequence[tuple[str, DataSink]], filter_to: Callable[
         for other_text, other in dests[:number]:
             filters = [filt.fingerprint if filt is not None else "" for filt in map(filter_to, (sink, other))]
             if filters[0] != filters[1] and same_sink(sink, other):
+                names = f"'{safe_text(other_text, 100)}' and '{safe_text(text, 100)}'"
                 raise UsageError(
-                    f"'{safe_text(other_text, 100)}' and '{safe_text(text, 100)}' both lead to {sink}, through different "
-                    "filters",
+                    f"{names} both lead to {sink}, through different filters",
                     hint="an instance goes once to a destination: leave out one of them",
                 )
 
