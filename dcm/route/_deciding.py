@@ -89,6 +89,10 @@ class Deciding:
         self._open: dict[Node, Node] = {node: node for node in nodes}
         self._scope = found
         self._spare: dict[Node, list[Node]] = {}
+        # The other series beside that which stands for a node, and why no example of it could be had.
+        self._siblings: dict[Node, list[Node]] = {}
+        self._series = found
+        self._failed: dict[Node, RouteError] = {}
         # What else in a node is decided, for want of something that comes first.
         self._others: dict[Node, Decision | None] = {}
 
@@ -108,6 +112,11 @@ class Deciding:
         for _ in range(_MOST_EXAMPLES):
             if self._open:
                 await self._look_at_examples()
+        for _ in range(_MOST_EXAMPLES - 1):
+            if self._failed:
+                await self._look_at_other_series()
+        for node, error in self._failed.items():
+            self._settle(node, error)
 
     def _begin(self) -> None:
         self._scope = self._found.reduced(self._level)
@@ -147,6 +156,11 @@ class Deciding:
                 del children[node], self._open[node]
                 self.decided[node] = RouteError(f"{self._route}: the source does not say what is in it")
         self._judge(children)
+        if level is QueryLevel.SERIES:
+            self._series = self._scope
+            self._siblings = {
+                node: [path for path in sorted(children[node]) if path != first] for node, first in self._open.items()
+            }
         if level is QueryLevel.IMAGE:
             self._spare = {node: sorted(children[node])[1:_MOST_EXAMPLES] for node in self._open}
 
@@ -221,7 +235,31 @@ class Deciding:
                 self._open[node] = spare.pop(0)
                 continue
             why = reason or _reason(transfer, path[-1])
-            self._settle(node, RouteError(f"{self._route}: no example of it could be retrieved: {why}"))
+            self._failed[node] = RouteError(f"{self._route}: no example of it could be retrieved: {why}")
+            del self._open[node]
+
+    async def _look_at_other_series(self) -> None:
+        """Look for examples in another series: the first may be of a kind that is not retrieved, or not be there."""
+        nodes = {self._siblings[node].pop(0): node for node in self._failed if self._siblings.get(node)}
+        if not nodes:
+            return
+        other = Deciding(
+            self._route,
+            QueryLevel.SERIES,
+            list(nodes),
+            src=self._src,
+            found=self._found if self._found.level >= QueryLevel.SERIES else self._series,
+            known=self._known,
+            ask=self._ask,
+            bridge=self._bridge,
+            tell=lambda path, example: self._tell(nodes[path], example),
+        )
+        await other.run()
+        for path, node in nodes.items():
+            decision = other.decided[path]
+            if not isinstance(decision, RouteError):
+                del self._failed[node]
+                self._settle(node, decision)
 
     def _decide(self, node: Node, instance: Instance) -> Decision:
         self._tell(node, instance)

@@ -163,6 +163,29 @@ async def test_an_example_that_cannot_be_had_is_replaced_by_another() -> None:
     assert CT_AND_MR[1].sop_instance_uid in archive.given
 
 
+@pytest.mark.parametrize("level", [STUDY, PATIENT])
+@pytest.mark.parametrize("listed", [None, SERIES, IMAGE])
+async def test_an_example_is_of_another_series_where_the_first_gives_none(
+    level: QueryLevel, listed: QueryLevel | None
+) -> None:
+    """One of a kind that is not retrieved, say."""
+    first = [make(series=1, number=number, Manufacturer="Acme") for number in range(1, 6)]
+    other = [make(series=2, Manufacturer="Acme"), make(series=3, Manufacturer="Acme")]
+    withheld = [instance.sop_instance_uid for instance in first]
+    archive = Archive([*first, *other], withholds=withheld)
+    found = await archive.query(listed) if listed is not None else None
+    report = TransferReport()
+    router = Router([DynamicRoute(rule("Manufacturer == Acme"), level)])
+    shares = await router.pre_route(archive, query_res=found, report=report)
+    assert set(sent(shares, archive)) == {"A"}
+    assert len(sent(shares, archive)["A"]) == 7
+    assert (report.exit_code, archive.given) == (0, [other[0].sop_instance_uid])
+    # There is an end to it, and it is told.
+    withheld += [make(series=series).sop_instance_uid for series in (2, 3)]
+    with pytest.raises(RouteError, match="no example of it could be retrieved"):
+        await Router(router.routes).pre_route(Archive([*first, *other], withholds=withheld), query_res=found)
+
+
 async def test_what_cannot_be_decided_is_left_out_and_reported() -> None:
     archive = Archive(CT_AND_MR, withholds=[CT_AND_MR[2].sop_instance_uid])
     router = Router([DynamicRoute(rule("Manufacturer == Acme"), name="rules"), C])
