@@ -15,7 +15,7 @@ from dcm.errors import ConflictError, InvalidDicomError, StoreError
 from dcm.instance import Instance
 from dcm.peek import peek_file
 from dcm.report import Outcome
-from dcm.store._tree import is_link, unsafe_path
+from dcm.store._tree import is_link, store_error, unsafe_path
 from dcm.text import safe_text
 
 __all__ = ["Conflict", "Found", "Named", "Placing", "Stored"]
@@ -172,9 +172,7 @@ class Placing:
             if self._look(marked) is Found.SAME:
                 # The disagreement is still there, and still to be told; a mere quarrel over a name is settled.
                 return Named(marked, Outcome.CONFLICT if conflict else Outcome.PRESENT, reason)
-        raise StoreError(
-            f"cannot write {safe_text(self._path(name))}: this name and the ones beside it are taken by other files"
-        )
+        raise self._taken_by("this name and the ones beside it are taken by other files", name)
 
     def _taken(self, name: str) -> bool:
         # Looking before writing costs 2 µs, and saves writing what is there already, a whole transfer in a second run.
@@ -250,7 +248,7 @@ class Placing:
         """Find out what an open file is."""
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise StoreError(f"cannot write {safe_text(self._path(name))}: what has the name is no file")
+            raise self._taken_by("what has the name is no file", name)
         try:
             header = peek_file(fd)
         except InvalidDicomError:
@@ -268,6 +266,13 @@ class Placing:
             return Found.SAME
         same_uid = header.sop_instance_uid == self._instance.sop_instance_uid
         return Found.OTHER_BYTES if same_uid else Found.OTHER_INSTANCE
+
+    def _taken_by(self, what: str, name: str) -> StoreError:
+        """The error for a name that is not to be had; the cause says so without the path, which may name a patient."""
+        cause = FileExistsError(errno.EEXIST, what)
+        error = store_error(cause, self._path(name))
+        error.__cause__ = cause
+        return error
 
     def _same_bytes(self, fd: int, offset: int) -> bool:
         for chunk in self._instance.chunks(_CHUNK):

@@ -252,8 +252,9 @@ def test_the_names_beside_it_are_taken_too(tmp_path: Path) -> None:
     for _ in range(2):
         beside = directory.store(make()).path
         beside.write_bytes(b"x")
-    with pytest.raises(StoreError, match="are taken by other files"):
+    with pytest.raises(StoreError, match="are taken by other files") as caught:
         directory.store(make())
+    assert reason_of(caught.value) == "this name and the ones beside it are taken by other files"
     assert len(files(tmp_path)) == 3
 
 
@@ -284,8 +285,10 @@ def test_what_has_the_name_is_no_file(force: bool, tmp_path: Path) -> None:
     (tmp_path / "MR.dcm").mkdir()
     os.mkfifo(tmp_path / "PT.dcm")
     for modality in ("CT", "MR", "PT"):
-        with pytest.raises(StoreError, match="what has the name is no file"):
+        with pytest.raises(StoreError, match="what has the name is no file") as caught:
             directory.store(make(modality=modality))
+        assert f"{tmp_path / modality}.dcm" in caught.value.message
+        assert reason_of(caught.value) == "what has the name is no file"  # paths are made of what names patients
     assert files(tmp_path) == ["CT.dcm/", "MR.dcm/", "PT.dcm"]
 
 
