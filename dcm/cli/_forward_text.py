@@ -55,8 +55,10 @@ def live_text(snapshot: Snapshot) -> str:
         parts.append(f"{refused} refused")
     parts.append(f"{snapshot.delivered} delivered")
     parts.extend(f"{n} {state.value}" for state in _WAITING if (n := total(state)))
-    line = ", ".join(parts)
     troubles = [_trouble(str(lane.way.sink), lane.trouble) for lane in snapshot.lanes if lane.trouble]
+    if len(troubles) > 1:  # of which a terminal may show only the first
+        parts.append(f"{len(troubles)} destinations not available")
+    line = ", ".join(parts)
     return " | ".join([line, *troubles])
 
 

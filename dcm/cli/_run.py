@@ -64,6 +64,9 @@ def run(root: click.Command, args: Sequence[str] | None = None) -> int:
     except click.Abort as exc:
         if isinstance(exc.__cause__, KeyboardInterrupt):
             return INTERRUPTED
+        if isinstance(exc.__context__, KeyboardInterrupt):  # where a question was asked, click leaves it at that
+            click.echo(err=True)
+            return INTERRUPTED
         print_error("nothing was answered")
         return 1
     except BrokenPipeError:

@@ -76,6 +76,21 @@ def test_ctrl_c_is_130_and_an_answer_that_does_not_come_is_1(capsys: pytest.Capt
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_ctrl_c_where_an_answer_is_expected_is_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    @click.command()
+    def command() -> None:
+        click.confirm("For good?", err=True)
+
+    monkeypatch.setattr("click.termui.visible_prompt_func", interrupted)
+    assert run(command, []) == 130
+    assert "Error" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (3, 3), (5, 5)])
 def test_a_command_returns_its_exit_code(returned: int | None, code: int) -> None:
     assert run(click.Command("x", callback=lambda: returned), []) == code
