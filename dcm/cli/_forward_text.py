@@ -112,14 +112,15 @@ def _way_line(key: str, before: Counts, after: Counts) -> str:
     added = now.received - (then.received if then is not None else 0)
     if not waited and not added:
         return ""
-    parts = []
+    # What had no route and has one now belongs to other destinations.
+    parts = [f"{-added} routed now"] if added < 0 else []
     for state in _ORDER:
         n = now[state] - (then[state] if then is not None and state.final else 0)
         if n:
             parts.append(f"{n} {state.value}")
     name = safe_text(key) or _NOWHERE
     from_before = f", {waited} from before" if waited else ""
-    return f"{name}: {plural(added, 'instance')}{from_before}: {', '.join(parts) or 'nothing'}."
+    return f"{name}: {plural(max(added, 0), 'instance')}{from_before}: {', '.join(parts) or 'nothing'}."
 
 
 def _left(counts: Counts) -> str:

@@ -57,7 +57,8 @@ class Intake:
     def admit(self, instance: Instance, origin: Origin, route: Route) -> Admitted:
         """Take an instance in; see `Spool.admit`."""
         self._files.check_room(0 if instance.temp is not None else instance.size)
-        candidate = candidate_of(instance, origin, *routed(instance, route), self._on_conflict)
+        keys, trouble = routed(instance, route)
+        candidate = candidate_of(instance, origin, keys, trouble, self._on_conflict)
         with self._arriving.only(instance.sop_instance_uid):
             try:
                 self._bring(candidate, instance)
@@ -70,6 +71,8 @@ class Intake:
                     self._files.remove(candidate.placed.name)
         self._step("answer")
         assert candidate.result is not None
+        if trouble and candidate.result.n_deliveries:
+            _unrouted(instance.sop_instance_uid, trouble)
         return candidate.result
 
     def adopt(self, name: Name, route: Route) -> bool | None:
@@ -102,6 +105,8 @@ class Intake:
             keys, trouble = routed(instance_of(delivery), route)
         except SpoolError as exc:
             keys, trouble = (NO_WAY,), exc.message
+        if trouble:
+            _unrouted(delivery.sop_instance_uid, trouble)
         try:
             with self._journal.write(durable=True) as db:
                 return rerouted(db, delivery, keys, trouble, self._ways)
@@ -170,3 +175,7 @@ def routed(instance: Instance, route: Route) -> tuple[tuple[str, ...], str]:
         return (*dict.fromkeys(way.key for way in exc.ways), NO_WAY), exc.message
     except DcmError as exc:
         return (NO_WAY,), exc.message or "it cannot be routed"
+
+
+def _unrouted(uid: str, trouble: str) -> None:
+    _log.warning("%s goes into quarantine, without a route: %s", safe_text(uid, 80), safe_text(trouble))

@@ -120,6 +120,8 @@ def test_by_rules_and_through_filters(samples: list[Sample], work: Path, tmp_pat
     assert holds(tmp_path / "ct").keys() == contents(ct).keys()
     assert all(b"Castle" in held for held in holds(tmp_path / "ct").values())
     assert f"without a route: {len(mr)} instances: {len(mr)} quarantined." in forwarder.said
+    for sample in mr:
+        assert forwarder.said.count(f"{sample.sop_instance_uid} goes into quarantine, without a route: ") == 1
     shown = run_dcm("spool", "ls", "--spool", forwarder.spool)
     assert f"none: {len(mr)} quarantined: " in shown.stdout
     assert "by_modality" in shown.stdout
@@ -130,6 +132,7 @@ def test_by_rules_and_through_filters(samples: list[Sample], work: Path, tmp_pat
     assert done.stderr == f"{len(mr)} deliveries queued again; they are tried when a forwarder is started.\n"
     with ForwardProcess(work, "--inactive-timeout", "0.3", "by_modality", "everything") as forwarder:
         assert forwarder.ended() == 0
+    assert f"without a route: 0 instances, {len(mr)} from before: {len(mr)} routed now." in forwarder.said
     assert holds(tmp_path / "mr").keys() == contents(mr).keys()
     assert holds(tmp_path / "all").keys() == contents(samples).keys()
 

@@ -159,16 +159,19 @@ def test_what_goes_nowhere_is_counted_and_not_kept(path: Path) -> None:
         assert (spool.counts().received, spool.counts().nowhere) == (1, 1)
 
 
-def test_what_cannot_be_routed_is_kept_and_can_be_routed_later(path: Path) -> None:
+def test_what_cannot_be_routed_is_kept_and_can_be_routed_later(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with Spool(path) as spool:
         admitted = spool.admit(make("1.1"), HERE, no_route)
         assert admitted.n_deliveries == 1
+        assert spool.admit(make("1.1"), HERE, no_route).n_deliveries == 0
+        assert caplog.messages == ["1.1 goes into quarantine, without a route: no rule of scanner_rules matches"]
         (delivery,) = spool.ls()
         assert (delivery.way, delivery.state) == (NO_WAY, QUARANTINED)
         assert delivery.reason == "no rule of scanner_rules matches"
         assert spool.reroute(Route("pacs")) == 0  # nobody asked for it
         assert spool.retry(ways=[NO_WAY]) == 1
         assert spool.reroute(no_route) == 0
+        assert len(caplog.messages) == 2
         assert [each.state for each in spool.ls()] == [QUARANTINED]
         assert spool.retry(ways=[NO_WAY]) == 1
         assert spool.reroute(Route("pacs", "archive")) == 1
