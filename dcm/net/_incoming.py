@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
     Handler: TypeAlias = "Callable[[DicomEvent], Awaitable[int]]"
     TempMaker: TypeAlias = "Callable[[Association], Callable[[], TempFile]]"
+    Unkept: TypeAlias = "Callable[[Association, str, Exception], None]"
 
-__all__ = ["DicomEvent", "StoreService"]
+__all__ = ["DicomEvent", "StoreService", "log_unkept"]
 
 log = logging.getLogger(__name__)
 
@@ -226,12 +227,15 @@ class StoreService:
         ``temp_maker(association)`` returns what makes the file for one of them, to be called in a worker thread.
     handler : callable
         ``await handler(event)`` returns the DIMSE status of the answer. It is not sent before.
+    unkept : callable, optional
+        Told of an instance that could not be written while it came, so that there is none for the handler.
     """
 
-    def __init__(self, bridge: Bridge, temp_maker: TempMaker, handler: Handler) -> None:
+    def __init__(self, bridge: Bridge, temp_maker: TempMaker, handler: Handler, unkept: Unkept | None = None) -> None:
         self.bridge = bridge
         self.temp_maker = temp_maker
         self._handler = handler
+        self._unkept = unkept or log_unkept
         self._incoming: dict[Association, _Incoming] = {}
         self._tasks: dict[asyncio.Task[None], Association] = {}
         self._discarding: set[asyncio.Task[None]] = set()
@@ -316,7 +320,7 @@ class StoreService:
         try:
             instance = await incoming.finish()
         except (OSError, DcmError) as error:
-            log.error("cannot keep instance %s from %s: %s", _uid(command), association.peer, error)
+            self._unkept(association, safe_text(command.affected_instance or "without a UID", 80), error)
             _Answer(association, incoming.context_id, command, OUT_OF_RESOURCES).send()
             return
         event = DicomEvent(
@@ -389,5 +393,6 @@ def _refuse(association: Association, context_id: int, command: Command, status:
     return None
 
 
-def _uid(command: Command) -> str:
-    return safe_text(command.affected_instance or "without a UID", 80)
+def log_unkept(association: Association, uid: str, error: Exception) -> None:
+    """Say that an instance could not be written while it came."""
+    log.error("cannot keep instance %s from %s: %s", uid, association.peer, error)

@@ -18,7 +18,7 @@ from dcm._atomic import TempFile
 from dcm._bridge import Bridge
 from dcm.errors import ListenError
 from dcm.net._association import Association
-from dcm.net._incoming import CLASS_NOT_SUPPORTED, SUCCESS, StoreService
+from dcm.net._incoming import CLASS_NOT_SUPPORTED, SUCCESS, DicomEvent, StoreService, log_unkept
 from dcm.net._policy import AccessPolicy
 from dcm.net._registry import IMPLICIT_LE, STORAGE_SYNTAXES, UNCOMPRESSED, VERIFICATION, storage_classes
 from dcm.net._tasks import within
@@ -30,7 +30,7 @@ from dcm.text import safe_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dcm.net._incoming import DicomEvent, Handler
+    from dcm.net._incoming import Handler
     from dcm.net._owner import DataSink
     from dcm.net._policy import EventFilter
     from dcm.net.wire import AssociateRequest, Command
@@ -56,6 +56,7 @@ class _Entry(NamedTuple):
     handler: Handler
     new_temp: Callable[[], TempFile]
     private_classes: frozenset[str]
+    unkept: Callable[[DicomEvent, str, Exception], None] | None
 
 
 class Listener:
@@ -92,7 +93,7 @@ class Listener:
         self._tls = tls
         self._limits = limits or Limits()
         self._private_classes = frozenset(private_classes)
-        self._service = StoreService(bridge, self._temp_maker, self._dispatch)
+        self._service = StoreService(bridge, self._temp_maker, self._dispatch, self._unkept)
         self._handlers: list[_Entry] = []
         self._free = asyncio.Condition()
         self._server: asyncio.Server | None = None
@@ -178,6 +179,7 @@ class Listener:
         event_filter: EventFilter,
         new_temp: Callable[[], TempFile] | None = None,
         private_classes: Iterable[str] = (),
+        unkept: Callable[[DicomEvent, str, Exception], None] | None = None,
     ) -> _Entry:
         """Add a handler as soon as no other one collides with it.
 
@@ -189,8 +191,11 @@ class Listener:
             Makes the files for large instances that are for this handler, where it wants them.
         private_classes : iterable of str
             Further storage SOP classes to accept as long as it is registered.
+        unkept : callable, optional
+            Told of each instance that is refused because `new_temp` could not make a file, or it could not be written:
+            an event without it, its UID and why. That is logged where not given.
         """
-        entry = _Entry(event_filter, handler, new_temp or temp_file, frozenset(private_classes))
+        entry = _Entry(event_filter, handler, new_temp or temp_file, frozenset(private_classes), unkept)
         async with self._free:
             await self._free.wait_for(lambda: not any(event_filter.collides(e.event_filter) for e in self._handlers))
             self._handlers.append(entry)
@@ -215,6 +220,14 @@ class Listener:
             if entry.event_filter.matches(DicomOpType.STORE, association.calling_ae):
                 return entry.new_temp
         return temp_file
+
+    def _unkept(self, association: Association, uid: str, error: Exception) -> None:
+        event = DicomEvent(DicomOpType.STORE, association.calling_ae, association.called_ae, association.address)
+        for entry in self._handlers:
+            if entry.unkept is not None and entry.event_filter.matches(event.type, event.calling_ae):
+                entry.unkept(event, uid, error)
+                return
+        log_unkept(association, uid, error)
 
     def _supported(self) -> Mapping[str, frozenset[str]]:
         return _supported(self._private_classes.union(*(entry.private_classes for entry in self._handlers)))

@@ -192,7 +192,7 @@ class Forwarder:
         reception = self._make_reception()
         async with self._entity.listening() as listener:
             self._listener = listener
-            await listener.register(reception, EventFilter(), self._spool.new_temp)
+            await listener.register(reception, EventFilter(), self._spool.new_temp, unkept=reception.unkept)
             self.ready(listener.port)
             self._notifier.ready("listening")
             self._changed()

@@ -142,7 +142,7 @@ class Reception:
             raise
         except (DcmError, OSError) as error:
             self.tally.refused += 1
-            self._not_kept(instance, origin, error)
+            self._not_kept(_uid(instance), origin, error)
             return _OUT_OF_RESOURCES
         if future is None:
             return _SUCCESS
@@ -220,16 +220,22 @@ class Reception:
         except (DcmError, OSError) as error:
             self.tally.lost += 1
             log.error("LOST, though acknowledged: %s", _uid(instance))
-            self._not_kept(instance, origin, error)
+            self._not_kept(_uid(instance), origin, error)
         finally:
             self._late_bytes -= instance.size
 
-    def _not_kept(self, instance: Instance, origin: Origin, error: Exception) -> None:
+    def unkept(self, event: DicomEvent, uid: str, error: Exception) -> None:
+        """Learn of an instance that could not be written while it came; its sender is told so."""
+        self.tally.received += 1
+        self.tally.refused += 1
+        self._not_kept(uid, Origin(event.calling_ae, event.called_ae, event.address), error)
+
+    def _not_kept(self, uid: str, origin: Origin, error: Exception) -> None:
         """Say why; that the disk is full is said once, and not for every instance that is sent meanwhile."""
         if isinstance(error, DcmError) and isinstance(error.__cause__, DamagedError):
             self._broken(error)
         if not isinstance(error, SpoolFullError):
-            log.error("cannot keep %s of %s: %s", _uid(instance), _sender(origin), safe_text(error))
+            log.error("cannot keep %s of %s: %s", uid, _sender(origin), safe_text(error))
         elif not self._full:
             self._full = True
             log.error("%s: senders are told to come back later", safe_text(error))

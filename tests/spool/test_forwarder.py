@@ -237,6 +237,22 @@ async def test_what_cannot_be_kept(few: list[Sample], tmp_path: Path, caplog: py
     assert caplog.text.count("there is room in the spool again") == 1
 
 
+async def test_large_ones_that_cannot_be_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They are written while they come, and counted and told of as all others."""
+    large = [data.write_multi_frame(tmp_path / f"{i}.dcm", 2 << 20, rows=256 + i, columns=256) for i in range(2)]
+    pair = large[0].sop_class_uid, large[0].transfer_syntax_uid
+    async with forwarding(tmp_path, MemoryStore()) as running, calling(running.port) as link:
+        await link.associate(pair)
+        enough, running.spool._files.min_free = running.spool._files.min_free, 1 << 60
+        assert [await link.store(sample) for sample in large] == [0xA700] * 2
+        running.spool._files.min_free = enough
+        assert [await link.store(sample) for sample in large] == [0] * 2
+    tally = running.forwarder.tally
+    assert (tally.received, tally.refused, tally.new, tally.acknowledged) == (4, 2, 2, 2)
+    assert caplog.text.count("senders are told to come back later") == 1
+    assert "cannot keep" not in caplog.text
+
+
 # -- where it goes -----------------------------------------------------------------------------------------------------
 
 
