@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dcm.route._way import sink_key
 from dcm.spool import DeliveryState
 from dcm.text import plural, safe_text
 
@@ -129,5 +130,7 @@ def _left(counts: Counts) -> str:
 
 
 def _way_name(way: Way) -> str:
+    # As dcm spool and the summary call it: in a log nobody knows where a relative path began.
+    through = f" through {safe_text(way.filt.name)}" if way.filt is not None else ""
     via = f" (route {safe_text(way.route)})" if way.route else ""
-    return f"{safe_text(way)}{via}"
+    return f"{safe_text(sink_key(way.sink))}{through}{via}"

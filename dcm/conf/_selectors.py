@@ -145,6 +145,8 @@ class Selectors(Mapping[str, "Selector"]):
             elif not _CONDITION.search(raw):
                 match = near(raw, self._entries)
                 hint = "a selector is a name of [selectors] or a condition, StudyDescription == ProjectA say"
+                if "=" in raw:
+                    hint = "a condition has one of == != < <= > >= ~= in"
                 raise ConfigError(
                     f"{where}: no selector called '{safe_text(raw, 100)}'",
                     hint=f"did you mean '{match}'?" if match else hint,

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
-from dcm.cli._forward_text import live_text
-from dcm.spool import Counts, Snapshot, Tally
+import pytest
+
+from dcm.cli._forward_text import live_text, start_lines
+from dcm.filt import make_edit_filter
+from dcm.net import DcmNode
+from dcm.route import Way
+from dcm.spool import Ack, Counts, Snapshot, Spool, Tally
+from dcm.store.local_dir import LocalDir
 
 if TYPE_CHECKING:
     from dcm.spool._fleet import Lane
@@ -16,6 +23,14 @@ def shown(**troubles: str) -> str:
     """The line, with destinations and what is the matter with them."""
     lanes = [SimpleNamespace(way=SimpleNamespace(sink=name), trouble=trouble) for name, trouble in troubles.items()]
     return live_text(Snapshot(Tally(received=2), Counts(), Counts(), cast("list[Lane]", lanes), 1))
+
+
+def test_a_destination_is_called_what_it_is_called_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ways = [Way(LocalDir("plain")), Way(LocalDir("changed"), make_edit_filter({"PatientID": "A"}), route="rules")]
+    node = DcmNode("127.0.0.1", "DCM", 104)
+    lines = start_lines(node, 104, Spool(tmp_path / "spool"), ways, Ack.DURABLE, Counts())
+    assert lines[2:] == [f"To: {tmp_path}/plain", f"To: {tmp_path}/changed through edit (route rules)"]
 
 
 def test_each_destination_that_cannot_be_used_is_on_the_line() -> None:

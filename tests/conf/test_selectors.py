@@ -69,6 +69,7 @@ def test_conditions_tables_and_combinations(tmp_path: Path) -> None:
         ("[selectors]\na = 1", r"\[selectors.a\] must be a selector, not a number", "a name, a condition or a table"),
         ('[selectors]\nmine = "A == B"\nx = "mien"', r"\[selectors.x\]: no selector called 'mien'", "mean 'mine'"),
         ('[selectors]\nx = "StudyDate"', r"no selector called 'StudyDate'", "StudyDescription == ProjectA say"),
+        ('[selectors]\nx = "Modality = MR"', r"no selector called 'Modality = MR'", "one of == !="),
         ('[selectors.x]\nall_of = ["nobody"]', r"\[selectors.x\] all_of: no selector called 'nobody'", ""),
         ("[selectors.x]\nnone_of = []", r"\[selectors.x\] none_of is empty", ""),
         ('[selectors.x]\nall_off = ["A == B"]', r"\[selectors.x\] has no setting 'all_off'", "mean 'all_of'"),
