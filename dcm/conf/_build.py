@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dcm.errors import UsageError
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from dcm.conf._routes import DynamicRouteSettings, FilterSettings, StaticRouteSettings
     from dcm.conf._selectors import Selectors
     from dcm.filt import Filter
+    from dcm.route import Way
     from dcm.store.base import DataSink, TransferMethod
 
-__all__ = ["Route", "dynamic_route", "make_filter", "static_route"]
+__all__ = ["Route", "dynamic_route", "make_filter", "refuse_two_filters", "static_route"]
 
 Route: TypeAlias = StaticRoute | DynamicRoute
 
@@ -152,6 +153,25 @@ def _refuse_two_ways(dests: Sequence[tuple[str, DataSink]], filter_to: Callable[
                     f"{names} both lead to {sink}, through different filters",
                     hint="an instance goes once to a destination: leave out one of them",
                 )
+
+
+def refuse_two_filters(routes: Iterable[StaticRoute]) -> None:
+    """Refuse to send everything to one place by two filters, one of which may be what keeps patients anonymous.
+
+    Raises
+    ------
+    UsageError
+    """
+    ways: list[Way] = []
+    for way in (way for route in routes for way in route.ways):
+        for other in ways:
+            if way.key != other.key and same_sink(way.sink, other.sink):
+                names = [safe_text(each.filt.name, 100) if each.filt is not None else "none" for each in (other, way)]
+                raise UsageError(
+                    f"{way.sink} is a destination twice, through different filters: {names[0]}, and {names[1]}",
+                    hint="an instance goes once to a destination: leave out one of them",
+                )
+        ways.append(way)
 
 
 def _together(one: Filter | None, other: Filter | None) -> Filter | None:

@@ -159,8 +159,9 @@ class DcmConfig(Places):
         NodeSyntaxError
             An inline node that is none.
         UsageError
-            Edits and methods do not go together.
+            Edits and methods do not go together; or two static routes lead to one place through different filters.
         """
+        from dcm.conf._build import refuse_two_filters
         from dcm.route import StaticRoute
 
         routes: list[Route | None] = []
@@ -174,7 +175,9 @@ class DcmConfig(Places):
             sinks.append(self.sink(text))
         filt = self.overrides.filter_behind(None)
         methods = self.overrides.methods_of(None, filtered=filt is not None)
-        return tuple([StaticRoute(tuple(sinks), filt, methods) if route is None else route for route in routes])
+        found = tuple([StaticRoute(tuple(sinks), filt, methods) if route is None else route for route in routes])
+        refuse_two_filters(route for route in found if isinstance(route, StaticRoute))
+        return found
 
     def shown(self) -> str:
         """The configuration as it is understood, with the overrides merged in: TOML with comments, without secrets.

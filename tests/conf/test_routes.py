@@ -372,3 +372,18 @@ def test_edits_and_methods_that_do_not_go_together(conf_path: Path) -> None:
         conf.routes_to(["./new"])
     with pytest.raises(ConfigError, match=r"\[static_routes.plain\]: .* cannot change what gets there by link"):
         conf.routes_to(["plain"])
+
+
+def test_one_place_through_two_filters_is_refused_in_whatever_order(tmp_path: Path) -> None:
+    path = tmp_path / "dcm_conf.toml"
+    path.write_text(
+        'local_dirs.research = "./research"\n'
+        '[static_routes]\nplain = ["research"]\nagain = ["research"]\n'
+        '[static_routes.anonymous]\ndests = ["research"]\nfilt = { edit = { PatientID = "ANON" } }\n'
+    )
+    conf = DcmConfig(path)
+    for names in (["research", "anonymous"], ["anonymous", "research"], ["plain", "anonymous"], ["anonymous", "plain"]):
+        with pytest.raises(UsageError, match="twice, through different filters"):
+            conf.routes_to(names)
+    assert len(conf.routes_to(["plain", "again"])) == 2
+    assert len(conf.routes_to(["anonymous"])) == 1
