@@ -39,7 +39,11 @@ def _chosen(*states: str) -> Callable[[_F], _F]:
                 multiple=True,
                 type=click.Choice(states, case_sensitive=False),
                 help="Only deliveries in this state; may be repeated. "
-                + ("Default: all that are not at an end." if "lost" in states else "Default: quarantined."),
+                + (
+                    "Default: all that are not at an end; of UIDs that are given, all."
+                    if "lost" in states
+                    else "Default: quarantined."
+                ),
             ),
             click.option(
                 "--dest",
@@ -106,7 +110,7 @@ def ls(
 
     with _spool(spool_path) as spool:
         ways = _ways(state, spool, dests)
-        found = _deliveries(spool, uids, ways, states or _LIVE)
+        found = _deliveries(spool, uids, ways, states or (_STATES if uids else _LIVE))
         now = time.time()
         if out_format == "ndjson":
             for delivery in found:

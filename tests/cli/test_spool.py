@@ -70,10 +70,13 @@ def test_a_table_of_deliveries(path: Path) -> None:
     done = run_dcm("spool", "ls", "--spool", path, "1.1", "1.2")
     head, *rows = done.stdout.splitlines()
     assert head.split()[:4] == ["INSTANCE", "DESTINATION", "STATE", "RECEIVED"]
-    assert [row.split()[:3] for row in rows] == [["1.1", PACS, "queued"], ["1.2", PACS, "quarantined"]]
-    assert "SCANNER" in rows[0]
-    assert "in 60 min" in rows[0]
-    assert rows[0].endswith("out of resources")
+    assert [row.split()[:3] for row in rows] == [
+        *(["1.1", ARCHIVE, "delivered"], ["1.1", PACS, "queued"]),
+        *(["1.2", ARCHIVE, "delivered"], ["1.2", PACS, "quarantined"]),
+    ]
+    assert "SCANNER" in rows[1]
+    assert "in 60 min" in rows[1]
+    assert rows[1].endswith("out of resources")
     done = run_dcm("spool", "ls", "--spool", path, "--state", "delivered", "--dest", ARCHIVE)
     assert len(done.stdout.splitlines()) == 4
     done = run_dcm("spool", "ls", "--spool", path, "--state", "lost")
