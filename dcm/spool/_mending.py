@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dcm.spool._bulk import change_live
 from dcm.spool._journal import WAY_BITS, Journal
-from dcm.spool._queue import change_live
 from dcm.spool._records import (
     DELIVERY_COLUMNS,
     DROPPED,

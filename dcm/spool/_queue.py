@@ -5,10 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any
 
 from dcm.errors import SpoolFullError
+from dcm.spool._bulk import move_to_past, settle_all
 from dcm.spool._files import Files
 from dcm.spool._journal import WAY_BITS, Journal
 from dcm.spool._records import (
@@ -21,13 +24,10 @@ from dcm.spool._records import (
     QUEUED,
     Tally,
     Ways,
-    clean,
     code_of,
     delivery_of,
-    fate_id,
-    fate_of,
     name_of,
-    span,
+    uid_hash,
 )
 from dcm.spool._shards import Name
 from dcm.spool._words import Delivery, DeliveryState, Settled, Settlement
@@ -35,14 +35,14 @@ from dcm.spool._words import Delivery, DeliveryState, Settled, Settlement
 __all__ = ["Queues"]
 
 _SETTLED = frozenset({QUEUED, QUARANTINED, DELIVERED, FILTERED, LOST})
-_LONGEST_REASON = 500
 _TIDY_BATCH = 32
 _LEAST_PRUNED = 64
 _PRUNE_PAUSE = 600.0  # seconds between two looks at all that is past
 # Nothing is put off for so many seconds: what seems to be was put off by a clock that has been set back since.
 _FAR_OFF = 3600.0
 _NOBODY: frozenset[int] = frozenset()
-_WAITED = "SELECT id FROM delivery WHERE way = ? AND state = 0 AND not_before > 0"
+_FRESH = f"SELECT {DELIVERY_COLUMNS} {FROM_DELIVERY} WHERE d.way = ? AND d.state = 0 AND d.not_before = 0"
+_WAITED = f"SELECT {DELIVERY_COLUMNS} {FROM_DELIVERY} WHERE d.way = ? AND d.state = 0 AND d.not_before > 0"
 
 
 class _Work:
@@ -105,12 +105,9 @@ class Queues:
                 return []
             work = self._work[key]
             taken: list[Delivery] = []
-            for number in self._due(db, row[0], work, limit, now):
-                found = db.execute(f"SELECT {DELIVERY_COLUMNS} {FROM_DELIVERY} WHERE d.id = ?", (number,)).fetchone()
-                if found is None:
-                    continue
-                delivery = delivery_of(found, key, _NOBODY)
-                if self._must_wait(db, number, work):
+            for found in self._due(db, row[0], work, limit, now):
+                delivery, number = delivery_of(found, key, _NOBODY), found[0]
+                if self._must_wait(db, number, delivery.sop_instance_uid, delivery.conflict, work):
                     continue
                 work.ids.add(number)
                 work.uids[delivery.sop_instance_uid] = number
@@ -120,41 +117,38 @@ class Queues:
                     break
             return taken
 
-    def _due(self, db: sqlite3.Connection, way: int, work: _Work, limit: int, now: float) -> Iterator[int]:
+    def _due(self, db: sqlite3.Connection, way: int, work: _Work, limit: int, now: float) -> Iterator[Sequence[Any]]:
         """Deliveries that are due and not under way: those that wait no longer, then the others, in order of arrival.
 
         Of those that have waited as many are looked at as could be taken, those first whose time came first.
         """
         most = limit + len(work.ids)
         waited = [
-            *db.execute(f"{_WAITED} AND not_before <= ? ORDER BY not_before LIMIT ?", (way, now, most)),
-            *db.execute(f"{_WAITED} AND not_before > ? ORDER BY not_before LIMIT ?", (way, now + _FAR_OFF, most)),
+            *db.execute(f"{_WAITED} AND d.not_before <= ? ORDER BY d.not_before LIMIT ?", (way, now, most)),
+            *db.execute(f"{_WAITED} AND d.not_before > ? ORDER BY d.not_before LIMIT ?", (way, now + _FAR_OFF, most)),
         ]
-        waiting = sorted(number for (number,) in waited if number not in work.ids)
-        for (number,) in db.execute(
-            "SELECT id FROM delivery WHERE way = ? AND state = 0 AND not_before = 0 ORDER BY id", (way,)
-        ):
-            while waiting and waiting[0] < number:
-                yield waiting.pop(0)
-            if number not in work.ids:
-                yield number
+        waiting = deque(sorted((row for row in waited if row[0] not in work.ids), key=itemgetter(0)))
+        for row in db.execute(f"{_FRESH} ORDER BY d.id", (way,)):
+            while waiting and waiting[0][0] < row[0]:
+                yield waiting.popleft()
+            if row[0] not in work.ids:
+                yield row
         yield from waiting
 
     @staticmethod
-    def _must_wait(db: sqlite3.Connection, number: int, work: _Work) -> bool:
+    def _must_wait(db: sqlite3.Connection, number: int, uid: str, conflict: bool, work: _Work) -> bool:
         """Whether another one with the same UID goes first: it is under way, or came earlier and waits itself.
 
         Of two with different bytes the destination would else have the older one in the end.
         """
+        if uid in work.uids:
+            return True
         entry, way = number >> WAY_BITS, number & ((1 << WAY_BITS) - 1)
-        row = db.execute("SELECT uid, uid_hash, conflict FROM entry WHERE id = ?", (entry,)).fetchone()
-        if row is None or row[0] in work.uids:
-            return row is not None
         earlier = (
             "SELECT 1 FROM entry e CROSS JOIN delivery d ON d.id = (e.id << ?) | ?"
             " WHERE e.uid_hash = ? AND e.uid = ? AND e.id < ? AND d.state = 0 LIMIT 1"
         )
-        return bool(row[2]) and db.execute(earlier, (WAY_BITS, way, row[1], row[0], entry)).fetchone() is not None
+        return conflict and db.execute(earlier, (WAY_BITS, way, uid_hash(uid), uid, entry)).fetchone() is not None
 
     def next_due(self, key: str) -> float | None:
         """When there is something to take; see `Spool.next_due`."""
@@ -163,18 +157,11 @@ class Queues:
             if row is None or not row[1]:
                 return None
             work = self._work[key]
-            for (number,) in db.execute(
-                "SELECT id FROM delivery WHERE way = ? AND state = 0 AND not_before = 0 ORDER BY id", (row[0],)
-            ):
-                if number not in work.ids and not self._must_wait(db, number, work):
-                    return 0.0
-            for number, not_before in db.execute(
-                "SELECT id, not_before FROM delivery WHERE way = ? AND state = 0 AND not_before > 0"
-                " ORDER BY not_before",
-                (row[0],),
-            ):
-                if number not in work.ids and not self._must_wait(db, number, work):
-                    return float(not_before)
+            select = f"SELECT d.id, d.not_before, e.uid, e.conflict {FROM_DELIVERY} WHERE d.way = ? AND d.state = 0"
+            for order in ("d.not_before = 0 ORDER BY d.id", "d.not_before > 0 ORDER BY d.not_before"):
+                for number, not_before, uid, conflict in db.execute(f"{select} AND {order}", (row[0],)):
+                    if number not in work.ids and not self._must_wait(db, number, uid, bool(conflict), work):
+                        return float(not_before)
             return None
 
     def give_back(self, deliveries: Iterable[int]) -> None:
@@ -205,34 +192,9 @@ class Queues:
     def _settle(self, results: Sequence[Settled], codes: Sequence[int]) -> list[Settlement]:
         with self._journal.write(durable=True) as db:
             tally = Tally()
-            found = [self._settle_one(db, *each, tally) for each in zip(results, codes, strict=True)]
+            settlements = settle_all(db, results, codes, self._ways, tally)
             tally.write(db)
-        return [settlement for settlement in found if settlement is not None]
-
-    def _settle_one(self, db: sqlite3.Connection, result: Settled, code: int, tally: Tally) -> Settlement | None:
-        row = db.execute(
-            f"SELECT d.way, d.state, e.size, e.id {FROM_DELIVERY} WHERE d.id = ?", (result.delivery_id,)
-        ).fetchone()
-        if row is None:
-            return None
-        way, before, size, entry = row
-        key = self._ways.key(db, way)
-        if code == QUEUED and not result.tried and not result.reason:
-            return None
-        # Somebody has dropped it meanwhile, or so: it is only of interest if the destination has it all the same.
-        if before != QUEUED and (code != DELIVERED or before == DELIVERED):
-            return None
-        db.execute(
-            "UPDATE delivery SET state = ?, attempts = attempts + ?, not_before = ?, reason = ?, status = ?"
-            " WHERE id = ?",
-            (
-                *(code, int(result.tried), result.not_before if code == QUEUED else 0),
-                *(clean(result.reason[:_LONGEST_REASON]), result.status, result.delivery_id),
-            ),
-        )
-        tally.move(way, before, code, size)
-        change_live(db, entry, before, code)
-        return Settlement(result.delivery_id, entry, key, result.state, result.reason, result.status)
+        return settlements
 
     # -- what is through ------------------------------------------------------------------------------------------
 
@@ -277,8 +239,7 @@ class Queues:
         """Turn entries that are through into what is remembered of them."""
         with self._journal.write(durable=False) as db:
             tally = Tally()
-            for name in names:
-                move_to_past(db, name.number, self._digests.get(name.number), tally)
+            move_to_past(db, [name.number for name in names], self._digests, tally)
             tally.write(db)
             self._prune(db, max(2 * len(names), _LEAST_PRUNED))
 
@@ -309,34 +270,3 @@ class Queues:
         else:
             self._pruned_to = 0
             self._prune_at = time.monotonic() + _PRUNE_PAUSE
-
-
-def change_live(db: sqlite3.Connection, entry: int, before: int, after: int) -> None:
-    """Count how many deliveries of an entry are not at their end, where one changes its state."""
-    change = int(after in (QUEUED, QUARANTINED)) - int(before in (QUEUED, QUARANTINED))
-    if change:
-        db.execute("UPDATE entry SET live = live + ? WHERE id = ?", (change, entry))
-
-
-def move_to_past(db: sqlite3.Connection, entry: int, digest: bytes | None, tally: Tally) -> bool:
-    """Replace an entry by what is remembered of it; False where it is not through, or gone."""
-    row = db.execute("SELECT live, uid_hash, uid, size, received_ns FROM entry WHERE id = ?", (entry,)).fetchone()
-    if row is None or row[0]:
-        return False
-    states = db.execute("SELECT way, state FROM delivery WHERE id BETWEEN ? AND ?", span(entry)).fetchall()
-    had = any(state in (DELIVERED, FILTERED) for _, state in states)
-    db.execute(
-        "INSERT OR REPLACE INTO past (id, uid_hash, uid, size, received_ns, done, digest, fate)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (entry, *row[1:], int(time.time()), digest if had else None, fate_id(db, fate_of(states))),
-    )
-    remove_entry(db, entry, row[3], tally)
-    return True
-
-
-def remove_entry(db: sqlite3.Connection, entry: int, size: int, tally: Tally) -> None:
-    """Take an entry and its deliveries out of the journal; the counts of its deliveries stay."""
-    db.execute("DELETE FROM delivery WHERE id BETWEEN ? AND ?", span(entry))
-    db.execute("DELETE FROM entry WHERE id = ?", (entry,))
-    tally.count("entries", -1)
-    tally.count("entry_bytes", -size)

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dcm.spool._bulk import move_to_past, remove_entries
 from dcm.spool._files import Files
 from dcm.spool._journal import Journal
-from dcm.spool._queue import move_to_past, remove_entry
 from dcm.spool._records import LOST, QUARANTINED, QUEUED, Tally, Ways, name_of, parse_fate, span
 from dcm.spool._shards import Name
 from dcm.text import safe_text
@@ -96,9 +96,9 @@ def _lose(journal: Journal, ways: Ways, gone: list[tuple[Name, str, bool]], find
                 keys = ", ".join(safe_text(ways.key(db, way)) or "no route" for _, way, _ in live)
                 _log.error("the file of %s is gone from the spool, it is LOST for: %s", safe_text(uid), keys)
             if replaced:
-                remove_entry(db, name.number, name.size, tally)
+                remove_entries(db, {name.number: name.size}, tally)
             else:
-                move_to_past(db, name.number, None, tally)
+                move_to_past(db, [name.number], {}, tally)
         tally.write(db)
 
 
