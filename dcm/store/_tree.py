@@ -125,6 +125,20 @@ class Tree:
         with self._lock:
             self._root = None
 
+    def renew(self) -> None:
+        """Before a new beginning: let go of a root that has lost its place to another directory of its file system.
+
+        Where that one is on another file system, the first may only not be mounted: to write there stays an error.
+        """
+        with self._lock:
+            if self._root is None:
+                return
+            with contextlib.suppress(OSError):  # nothing is there now, which the next use says
+                before, now = os.fstat(self._root.fd), self.path.stat()
+                if now.st_dev == before.st_dev and now.st_ino != before.st_ino:
+                    self._root = None
+                    self._safe.clear()
+
     def leave(self) -> None:
         """Remove the root, and its parents, if they were made here and nothing has come into them."""
         with self._lock:
@@ -226,7 +240,10 @@ class Tree:
         except OSError as exc:
             raise store_error(exc, self.path) from exc
         if not same:
-            raise StoreError(f"{safe_text(self.path)} is not the directory any more that it was at the beginning")
+            raise StoreError(
+                f"{safe_text(self.path)} is not the directory any more that it was at the beginning",
+                hint="start again if it is to be this one",
+            )
         return root
 
     def _first_open(self) -> _Directory:

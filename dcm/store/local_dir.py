@@ -174,6 +174,8 @@ class LocalDir(DirSource):
         StoreError
             It cannot be opened or written to.
         """
+        self._tree.renew()
+        self._safe_tree.renew()
         self.new_temp().discard()
 
     def new_temp(self) -> TempFile:

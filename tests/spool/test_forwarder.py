@@ -369,6 +369,22 @@ def test_a_destination_must_not_be_ourselves(tmp_path: Path, local: str, remote:
         make_with(11112)
 
 
+async def test_a_directory_that_was_gone_for_a_while(few: list[Sample], tmp_path: Path) -> None:
+    dest, old = tmp_path / "dest", tmp_path / "old"
+    directory = LocalDir(dest, sync=True)
+    async with forwarding(tmp_path, directory, idle=0.01) as running:
+        assert await store(running, few[:1]) == [0]
+        await running.until(lambda: running.spool.counts().total(DeliveryState.DELIVERED) == 1)
+        await asyncio.to_thread(dest.rename, old)
+        assert await store(running, few[1:]) == [0] * (len(few) - 1)
+        await running.until(lambda: any("vanished" in one.reason for one in running.spool.ls()))
+        await asyncio.to_thread(dest.mkdir)
+        assert await asyncio.to_thread(ring, running.spool.path)
+        await running.until(lambda: running.spool.counts().total(DeliveryState.DELIVERED) == len(few))
+    directory.close()  # what was logged of it holds it
+    assert await asyncio.to_thread(holds, dest) == contents(few[1:])
+
+
 # -- its end -----------------------------------------------------------------------------------------------------------
 
 

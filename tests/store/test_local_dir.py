@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -290,6 +291,43 @@ def test_what_has_the_name_is_no_file(force: bool, tmp_path: Path) -> None:
         assert f"{tmp_path / modality}.dcm" in caught.value.message
         assert reason_of(caught.value) == "what has the name is no file"  # paths are made of what names patients
     assert files(tmp_path) == ["CT.dcm/", "MR.dcm/", "PT.dcm"]
+
+
+# -- a root that is not the one any more
+
+
+def test_a_root_that_was_made_anew_is_used_from_the_next_beginning_on(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    directory = LocalDir(root, out_fmt="{Modality}", sync=True)
+    directory.store(make(modality="CT"))
+    root.rename(tmp_path / "old")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="it has vanished"):
+            directory.check()
+    assert not root.exists()  # perhaps it is only not mounted
+    root.mkdir()
+    with pytest.raises(StoreError, match="not the directory any more"):
+        directory.store(make(modality="MR"))
+    directory.check()
+    directory.store(make(modality="PT"))
+    assert (files(root), files(tmp_path / "old")) == (["PT.dcm"], ["CT.dcm"])
+
+
+def test_a_root_on_another_file_system_is_not_taken_for_the_first(tmp_path: Path) -> None:
+    """What a file system was mounted on is empty, and hidden when that is back."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as elsewhere:
+        if Path(elsewhere).stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("needs another file system")
+        (tmp_path / "one").mkdir()
+        root = tmp_path / "root"
+        root.symlink_to("one")
+        directory = LocalDir(root, out_fmt="{Modality}")
+        directory.store(make())
+        root.unlink()
+        root.symlink_to(elsewhere)
+        with pytest.raises(StoreError, match="start again if it is to be this one"):
+            directory.check()
+        assert files(Path(elsewhere)) == []
 
 
 # -- never outside
