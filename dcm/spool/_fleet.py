@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # A courier that ended by a fault of ours begins anew after so many seconds: the others are not to suffer for it.
 _AGAIN = 30.0
+# How many times as long as for the next instance we wait for the end of many.
+_STREAM = 10
 
 
 @dataclass
@@ -51,8 +53,8 @@ class Fleet:
     idle : float
         Seconds after which an association that nothing is sent on is released.
     gather : float
-        Seconds that what arrives may wait for what comes after it: to deliver many at a time costs those who send much
-        less than to deliver each at once.
+        Seconds that what arrives waits for what comes after it, and ten times as long while more keeps coming: to
+        deliver many at a time costs those who send much less than to deliver each at once.
     changed : callable
         Called when something has been delivered, or has become of a destination.
     """
@@ -63,6 +65,7 @@ class Fleet:
         self._idle = idle
         self._gather = gather
         self._to_wake: set[str] = set()
+        self._first = self._last = 0.0
         self._changed = changed
         self._breakers: dict[str, Breaker] = {}
         self._stopping = False
@@ -94,9 +97,23 @@ class Fleet:
     def wake(self, ways: Iterable[Way]) -> None:
         """There is something new on some ways."""
         keys = [way.key for way in ways]
-        if keys and not self._to_wake:
-            asyncio.get_running_loop().call_later(self._gather, self._wake_them)
+        if not keys:
+            return
+        loop = asyncio.get_running_loop()
+        self._last = loop.time()
+        if not self._to_wake:
+            self._first = self._last
+            loop.call_later(self._gather, self._gathered)
         self._to_wake.update(keys)
+
+    def _gathered(self) -> None:
+        """See whether more keeps coming."""
+        loop = asyncio.get_running_loop()
+        left = min(self._last + self._gather, self._first + _STREAM * self._gather) - loop.time()
+        if left > 0:
+            loop.call_later(left, self._gathered)
+        else:
+            self._wake_them()
 
     def _wake_them(self) -> None:
         while self._to_wake:
