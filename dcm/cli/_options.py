@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,40 @@ dir_format_option = click.option(
 out_file_ext_option = click.option(
     "--out-file-ext", metavar="EXT", help="Extension of those files; an empty one for none. Default: dcm."
 )
+
+_ACCESS = (
+    click.option(
+        "--allow-ae",
+        "allow_ae",
+        multiple=True,
+        metavar="TITLE",
+        help="Only callers with this AE title; may be repeated.",
+    ),
+    click.option(
+        "--allow-address",
+        multiple=True,
+        metavar="ADDRESS",
+        help="Only callers from this address or network (10.1.0.0/16); may be repeated.",
+    ),
+    click.option(
+        "--require-called-ae/--no-require-called-ae",
+        default=None,
+        help="Only callers that call us by our AE title. Default: any title will do.",
+    ),
+    click.option(
+        "--max-assoc", type=click.IntRange(min=1), metavar="N", help="Associations at a time, in all. Default: 200."
+    ),
+    click.option(
+        "--max-assoc-per-peer",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Associations at a time of one AE title at one address. Default: as many as in all.",
+    ),
+)
+
+
+def access_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Who may call us: what `dcm.conf.AccessOverrides` is made of, in its order."""
+    for option in reversed(_ACCESS):
+        command = option(command)
+    return command

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from dcm.cli._options import (
+    access_options,
     dir_format_option,
     edit_json_option,
     edit_option,
@@ -54,6 +55,7 @@ __all__ = ["command"]
 @out_file_ext_option
 @no_index_option
 @local_option
+@access_options
 @click.pass_obj
 def command(
     state: CliState,
@@ -67,6 +69,11 @@ def command(
     out_file_ext: str | None,
     no_index: bool,
     local: str | None,
+    allow_ae: tuple[str, ...],
+    allow_address: tuple[str, ...],
+    require_called_ae: bool | None,
+    max_assoc: int | None,
+    max_assoc_per_peer: int | None,
 ) -> int:
     """Edit the configuration file, and check it.
 
@@ -74,7 +81,7 @@ def command(
     examples and is readable by you alone. The file is never rewritten by dcm.
     """
     from dcm.cli._edits import load_edits
-    from dcm.conf import EXAMPLE, Overrides, default_path
+    from dcm.conf import EXAMPLE, AccessOverrides, Overrides, default_path
 
     over = Overrides(
         local=local,
@@ -85,6 +92,7 @@ def command(
         index=False if no_index else None,
         methods=methods,
         edits=load_edits(edit, edit_json),
+        access=AccessOverrides(allow_ae, allow_address, require_called_ae, max_assoc, max_assoc_per_peer),
     )
     if action != "show" and over != Overrides():
         raise UsageError("options that say something over the file go with --show: nothing else is done here")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dcm.cli._options import (
+    access_options,
     dir_format_option,
     edit_json_option,
     edit_option,
@@ -92,29 +93,7 @@ __all__ = ["command"]
 @dir_format_option
 @out_file_ext_option
 @local_option
-@click.option(
-    "--allow-ae", "allow_ae", multiple=True, metavar="TITLE", help="Only callers with this AE title; may be repeated."
-)
-@click.option(
-    "--allow-address",
-    multiple=True,
-    metavar="ADDRESS",
-    help="Only callers from this address or network (10.1.0.0/16); may be repeated.",
-)
-@click.option(
-    "--require-called-ae/--no-require-called-ae",
-    default=None,
-    help="Only callers that call us by our AE title. Default: any title will do.",
-)
-@click.option(
-    "--max-assoc", type=click.IntRange(min=1), metavar="N", help="Associations at a time, in all. Default: 200."
-)
-@click.option(
-    "--max-assoc-per-peer",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Associations at a time of one AE title at one address. Default: as many as in all.",
-)
+@access_options
 @click.option("--no-progress", is_flag=True, help="Show no progress. Off a terminal there is none anyway.")
 @click.option("--no-report", is_flag=True, help="Print no summary at the end, only what went wrong.")
 @click.pass_obj

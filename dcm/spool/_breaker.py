@@ -17,7 +17,7 @@ from dcm.spool._retry import RetryPolicy
 
 __all__ = ["Breaker", "BreakerState"]
 
-_WAITS = RetryPolicy(first=1.0, factor=2.0, ceiling=60.0, jitter=0.25)
+_WAITS = RetryPolicy(first=1.0, factor=2.0, ceiling=30.0, jitter=0.25)
 _IN_A_ROW = 5
 
 

@@ -12,6 +12,7 @@ from dcm.route._map import distinct
 from dcm.route._way import refuse_lookalikes, same_sink
 from dcm.store.base import TransferMethod
 from dcm.sync._targets import Target
+from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from dcm._bridge import Bridge
@@ -130,8 +131,9 @@ class Targets:
             if way.sink.overlaps(other.sink) and not (shared and same_sink(way.sink, other.sink)):
                 raise UsageError(f"two of the destinations are the same, or one is within the other: {way.sink}")
         if way.sink.overlaps(self._src):
+            of_route = f" (route {safe_text(way.route, 100)})" if way.route else ""
             raise UsageError(
-                f"{way.sink} is source and destination at once, or one is within the other",
+                f"{way.sink}{of_route} is source and destination at once, or one is within the other",
                 hint="what is copied would show up as new data in the source",
             )
         # One destination has one name, whatever a second way calls it.

@@ -120,3 +120,11 @@ def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     done = run_dcm("--config", tmp_path / "none.toml", "echo", "mypacs")
     assert done.returncode == 2
     assert "cannot read the configuration file" in done.stderr
+
+
+def test_show_says_who_may_call(isolated_config: Path) -> None:
+    isolated_config.write_text('[local_nodes.default]\nae_title = "ME"\n')
+    done = run_dcm("conf", "--show", "--allow-ae", "CT1", "--allow-address", "10.0.0.0/8", "--max-assoc", "7")
+    assert done.returncode == 0, done.stderr
+    for line in ('allowed_ae_titles = ["CT1"]', 'allowed_addresses = ["10.0.0.0/8"]', "max_assoc = 7"):
+        assert line in done.stdout
