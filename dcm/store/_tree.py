@@ -124,6 +124,7 @@ class Tree:
         """Let go of the root. The next use opens it again."""
         with self._lock:
             self._root = None
+            self._safe.clear()  # what is there then may be another one
 
     def renew(self) -> None:
         """Before a new beginning: let go of a root that has lost its place to another directory of its file system.

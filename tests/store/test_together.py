@@ -222,3 +222,15 @@ async def test_a_directory_that_syncs_takes_files_data_sets_and_what_is_none(tmp
     assert files(tmp_path / "out") == ["Vamp001/", *(f"Vamp001/1.{i}.dcm" for i in (1, 2, 3))]
     assert report.state(str(tmp_path / "text")) is Outcome.FAILED
     assert report.n_bytes >= 3 * len(encode("1.1"))
+
+
+def test_a_directory_that_others_have_made_is_synced_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Vamp001").mkdir()
+    disk = Disk(tmp_path, monkeypatch)
+    dest = LocalDir(tmp_path, out_fmt=FLAT, sync=True)
+    for uid in ("1.1", "1.2"):
+        dest.store(make(uid))
+    assert disk.events.count("sync .") == 1
+    dest.close()
+    dest.store(make("1.3"))
+    assert disk.events.count("sync .") == 2
