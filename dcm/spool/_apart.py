@@ -1,4 +1,4 @@
-"""Destinations that would give back to a forwarder what it delivers there."""
+"""Destinations that a forwarder must not have: they would give back what it delivers there, or perhaps lose it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not boun
 
 
 def check_apart(way: Way, spool: Path, local: DcmNode) -> None:
-    """Refuse destinations that would give us back what we deliver there.
+    """Refuse destinations that would give us back what we deliver there, or do not wait for their disk.
 
     Raises
     ------
@@ -33,6 +33,11 @@ def check_apart(way: Way, spool: Path, local: DcmNode) -> None:
         raise UsageError(
             f"{way.sink} cannot be a destination: it overlaps the spool, {spool}",
             hint="say with --spool where else the spool should be",
+        )
+    if isinstance(way.sink, LocalDir) and not way.sink.sync:
+        raise UsageError(
+            f"{way.sink} does not wait for its disk, and what is delivered leaves the spool",
+            hint="LocalDir(..., sync=True) does",
         )
     if isinstance(way.sink, NetRepo) and _is_here(way.sink.remote, local):
         raise UsageError(f"{way.sink} cannot be a destination: that is where we listen ourselves")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import math
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _SUCCESS = 0x0000
 _OUT_OF_RESOURCES = 0xA700
+_TELL_FULL_EVERY = 60.0
 # With `Ack.RECEIVED`: what may wait for the disk before senders have to.
 _MAX_LATE = 64 << 20
 
@@ -120,6 +123,7 @@ class Reception:
         self._late: set[asyncio.Task[None]] = set()
         self._late_bytes = 0
         self._full = False
+        self._told_full = -math.inf
         self.verdicts = Verdicts(asyncio.get_running_loop())
 
     async def __call__(self, event: DicomEvent) -> int:
@@ -231,13 +235,15 @@ class Reception:
         self._not_kept(uid, Origin(event.calling_ae, event.called_ae, event.address), error)
 
     def _not_kept(self, uid: str, origin: Origin, error: Exception) -> None:
-        """Say why; that the disk is full is said once, and not for every instance that is sent meanwhile."""
+        """Say why; that the disk is full is said now and then, and not for every instance that is sent meanwhile."""
         if isinstance(error, DcmError) and isinstance(error.__cause__, DamagedError):
             self._broken(error)
         if not isinstance(error, SpoolFullError):
             log.error("cannot keep %s of %s: %s", uid, _sender(origin), safe_text(error))
-        elif not self._full:
+        elif not self._full and time.monotonic() - self._told_full > _TELL_FULL_EVERY:
+            # Where small instances still fit, and large ones do not, it is full and not full all the time.
             self._full = True
+            self._told_full = time.monotonic()
             log.error("%s: senders are told to come back later", safe_text(error))
 
 

@@ -154,7 +154,8 @@ async def test_many_associations_at_once_are_all_served(few: list[Sample], tmp_p
             uids = [data.make_uid("one of many", number, i) for i in range(3)]
             return [await link.store(few[0], body.replace(old, uid.encode()), uid=uid) for uid in uids]
 
-    async with forwarding(tmp_path, LocalDir(dest, out_fmt="{SOPInstanceUID}"), inactive_timeout=0.2) as running:
+    directory = LocalDir(dest, out_fmt="{SOPInstanceUID}", sync=True)
+    async with forwarding(tmp_path, directory, inactive_timeout=0.2) as running:
         meeting = Meeting(64)
         answers = await asyncio.gather(*(send(running, number, meeting) for number in range(64)))
         await running.task
@@ -345,6 +346,11 @@ def test_a_destination_must_not_be_the_spool(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "spool", tmp_path / "spool" / "data"):
         with pytest.raises(UsageError, match="overlaps the spool"):
             Forwarder(LocalEntity(DcmNode(HOST)), Router([LocalDir(path)]), Spool(tmp_path / "spool"))
+
+
+def test_a_directory_must_wait_for_its_disk(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not wait for its disk"):
+        Forwarder(LocalEntity(DcmNode(HOST)), Router([LocalDir(tmp_path / "out")]), Spool(tmp_path / "spool"))
 
 
 @pytest.mark.parametrize(
