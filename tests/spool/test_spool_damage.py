@@ -188,9 +188,7 @@ def test_a_file_that_was_cut_is_not_delivered(path: Path) -> None:
             spool.instance(delivery)
 
 
-def test_a_file_in_no_entry_that_cannot_be_read_keeps_nobody_out(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_in_no_entry_that_cannot_be_read_keeps_nobody_out(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     name = "7777-1-340-20.dcm"
     (path / "data" / "000007").mkdir()
     (path / "data" / "000007" / name).mkdir()  # as good as a bad sector, also for those who may read all
