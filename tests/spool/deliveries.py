@@ -153,10 +153,11 @@ class MemorySpool(Told):
         self.changed()
 
     def _check(self) -> None:
-        if self.broken is not None:
+        broken = self.broken  # another thread may mend it just now
+        if broken is not None:
             self.n_refused += 1
             self.changed()
-            raise self.broken
+            raise broken
 
 
 def _settled(before: Delivery, result: Settled) -> Delivery:
