@@ -11,6 +11,7 @@ from dcm.report._states import ORDER, State, States
 from dcm.report._words import headline, warning_lines
 from dcm.report.outcome import Outcome, Problem, ProblemLog
 from dcm.report.progress import Progress
+from dcm.report.query import QueryReport
 
 __all__ = ["TransferReport"]
 
@@ -231,6 +232,23 @@ class TransferReport(Report):
         # What is of no subject happened once, however many hear of it.
         if subject or problem not in self.errors:
             self.errors.add(problem)
+
+    def take_over(self, queried: QueryReport, source: str) -> None:
+        """Say here what went wrong in a query of a source, whose report forgets the files that it left out.
+
+        Parameters
+        ----------
+        queried : QueryReport
+        source : str
+            What was asked.
+        """
+        self.files.extend(queried.files)
+        queried.files = ProblemLog()
+        for text in queried.warnings:
+            self.doubt(text)
+        for problem in queried.problems:
+            if problem.kind == "refused":
+                self.error(source, problem.message, problem.status)
 
     def doubt(self, reason: str) -> None:
         """Note why completeness is unknown: a capped query, a series without a count."""

@@ -113,7 +113,7 @@ class PreRouting:
             queried = QueryReport()
             found = await self._src.query(level, keys, query_res, queried)
             wanted = frozenset()
-        self._take_over(queried)
+        self._report.take_over(queried, str(self._src))
         self._known.take(found, wanted)
         return found
 
@@ -140,17 +140,8 @@ class PreRouting:
             answer = await self._src.query(level, None, within, queried)
         queried.files = ProblemLog()  # they are known since the first query
         if tell:
-            self._take_over(queried)
+            self._report.take_over(queried, str(self._src))
         return answer
-
-    def _take_over(self, queried: QueryReport) -> None:
-        self._report.files.extend(queried.files)
-        queried.files = ProblemLog()
-        for text in queried.warnings:
-            self._report.doubt(text)
-        for problem in queried.problems:
-            if problem.kind == "refused":
-                self._report.error(str(self._src), problem.message, problem.status)
 
     # -- where it goes
 

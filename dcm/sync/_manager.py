@@ -328,7 +328,7 @@ class SyncManager:
         if images.level is not QueryLevel.IMAGE:
             queried = QueryReport()
             images = await self._search.repo.query(QueryLevel.IMAGE, None, images, queried)
-            self._search.take_over(queried)
+            self.report.take_over(queried, str(self.src))
         verdicts = dict(transfer.partial)
         for path in images.level_paths(QueryLevel.IMAGE):
             for target in transfer.targets:

@@ -143,28 +143,18 @@ class Search:
             if 0 < self._src.features.at_once < ENOUGH_TO_LOOK_AHEAD:
                 # What is asked for keeps no association from what moves in between.
                 whole = [result async for result in results]
-                self.take_over(queried)
+                self._report.take_over(queried, str(self._src))
                 for part in (part for result in whole for part in self._parts(result)):
                     yield part
                 return
             async for result in results:
                 for part in self._parts(result):
                     yield part
-        self.take_over(queried)
+        self._report.take_over(queried, str(self._src))
 
     @staticmethod
     def _parts(found: QueryResult) -> Iterator[QueryResult]:
         return parts_of(found, _MOST_INSTANCES, most=_MOST_STUDIES, unknown=_MOST_INSTANCES // _MOST_STUDIES)
-
-    def take_over(self, queried: QueryReport) -> None:
-        """Say in our report what went wrong in a query of the source."""
-        self._report.files.extend(queried.files)
-        queried.files = ProblemLog()
-        for text in queried.warnings:
-            self._report.doubt(text)
-        for problem in queried.problems:
-            if problem.kind == "refused":
-                self._report.error(str(self._src), problem.message, problem.status)
 
     async def _plan(self, part: QueryResult, targets: Sequence[Target]) -> Plan:
         """Compare a part of the source with its destinations."""
@@ -193,7 +183,7 @@ class Search:
             queried = QueryReport()
             found = await self.repo.query(ask.level, None, ask.within, queried)
             queried.files = ProblemLog()  # They are known since the first query.
-            self.take_over(queried)
+            self._report.take_over(queried, str(self._src))
             return found
         return await targets[ask.who].ask(ask.level, ask.within)
 
