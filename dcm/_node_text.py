@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 
 from dcm.errors import NodeSyntaxError
 
-__all__ = ["check_ae_title", "check_host", "parse_node"]
+__all__ = ["LOCALHOST", "check_ae_title", "check_host", "host_key", "parse_node"]
 
 _ACCEPTED = "a node is HOST, HOST:AE, HOST:PORT, HOST:AE:PORT or AE@HOST:PORT, an IPv6 HOST in brackets"
 _HOST_NAME = re.compile(r"(?!-)[\w-]{1,63}(?<!-)(\.(?!-)[\w-]{1,63}(?<!-))*\.?")
 _LOOKS_LIKE_IPV4 = re.compile(r"(.*\.)?\d+\.?")
 _AE_TITLE = re.compile(r"[ -\[\]-~]{1,16}")  # printable ASCII without the backslash
+
+# The names of this machine that need no name server (RFC 6761 section 6.3), and what they stand for.
+_LOOPBACK = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "127.0.0.1", "::1"})
+#: What `host_key` makes of all of them.
+LOCALHOST = "localhost"
 
 
 def parse_node(text: str) -> tuple[str, str | None, int | None]:
@@ -114,3 +120,11 @@ def check_ae_title(ae_title: str) -> str:
             f"not an AE title: {ae_title!r}", hint="1 to 16 printable ASCII characters without a backslash"
         )
     return title
+
+
+def host_key(host: str) -> str:
+    """What tells one host from another, however it is written; no name server is asked."""
+    host = host.lower().rstrip(".")
+    with contextlib.suppress(ValueError):
+        host = str(ipaddress.ip_address(host))
+    return LOCALHOST if host in _LOOPBACK else host

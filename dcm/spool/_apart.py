@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from dcm._node_text import LOCALHOST, host_key
 from dcm.errors import UsageError
 from dcm.store.local_dir import LocalDir
 from dcm.store.net_repo import NetRepo
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_apart"]
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, not bound to
 
 
@@ -47,5 +47,7 @@ def _is_here(remote: DcmNode, local: DcmNode) -> bool:
     """Whether a node is where another one listens, as far as the names tell."""
     if remote.port != local.port:
         return False
-    here = {*_LOOPBACK, socket.gethostname()} if local.host in _ANYWHERE or local.host in _LOOPBACK else set()
-    return remote.host in here | {local.host}
+    here = {host_key(local.host)}
+    if local.host in _ANYWHERE or LOCALHOST in here:
+        here |= {LOCALHOST, host_key(socket.gethostname())}
+    return host_key(remote.host) in here

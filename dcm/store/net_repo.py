@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from typing import TYPE_CHECKING
 
+from dcm._node_text import host_key
 from dcm.attrs import Attributes
 from dcm.errors import UsageError
 from dcm.net import DcmNode, LocalEntity, RemoteNode
@@ -32,16 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["NetChunk", "NetRepo"]
 
 
-# The names of this machine that need no name server (RFC 6761 section 6.3), and what they stand for.
-_LOOPBACK = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "127.0.0.1", "::1"})
-
-
 def _place(node: DcmNode) -> tuple[str, str, int]:
     """What tells one node from another, however its host is written."""
-    host = node.host.lower().rstrip(".")
-    with contextlib.suppress(ValueError):
-        host = str(ipaddress.ip_address(host))
-    return "localhost" if host in _LOOPBACK else host, node.ae_title, node.port
+    return host_key(node.host), node.ae_title, node.port
 
 
 class NetChunk:
