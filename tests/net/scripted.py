@@ -283,3 +283,15 @@ async def calling(port: int) -> AsyncIterator[Link]:
         yield link
     finally:
         await link.close()
+
+
+async def serve(link: Link, status: Callable[[Message], int] = lambda _: 0) -> None:
+    """Answer all that comes, and agree to the release."""
+    await link.accept()
+    while True:
+        try:
+            request = await link.message()
+        except ConnectionEndedError:
+            link.raw(link.wire.confirm_release() if link.seen[-1] == "release" else b"")
+            return
+        link.answer(request, status(request))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from dcm.net import _send_line as send_line
 from dcm.net.wire import AssociateReject
 from dcm.report import Outcome, TransferReport
 from tests import data
-from tests.net.scripted import HOST, ConnectionEndedError, Link, Message, ScriptedPeer
+from tests.net.scripted import HOST, ConnectionEndedError, Link, Message, ScriptedPeer, serve
 from tests.net.support import bytes_of, data_sets
 from tests.peers import DcmtkStorescp, Fault, FaultProxy
 
@@ -31,18 +30,6 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long it waits before it tries again is not what is tested here."""
     monkeypatch.setattr(send_line, "_BACKOFF", 0.005)
-
-
-async def serve(link: Link, status: Callable[[Message], int] = lambda _: 0) -> None:
-    """Answer all that comes, and agree to the release."""
-    await link.accept()
-    while True:
-        try:
-            request = await link.message()
-        except ConnectionEndedError:
-            link.raw(link.wire.confirm_release() if link.seen[-1] == "release" else b"")
-            return
-        link.answer(request, status(request))
 
 
 def instance(number: int, size: int = 100) -> Instance:

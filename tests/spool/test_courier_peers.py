@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from dcm.store.local_dir import LocalDir
 from dcm.store.net_repo import NetRepo
 from tests import data
 from tests.net.conftest import local, nothing_left
-from tests.net.scripted import HOST, ConnectionEndedError, Link, Message, ScriptedPeer
+from tests.net.scripted import HOST, ConnectionEndedError, Link, Message, ScriptedPeer, serve
 from tests.net.support import bytes_of, data_sets
 from tests.peers import DcmtkStorescp, Fault, FaultProxy, OrthancPeer
 from tests.spool.deliveries import DELIVERED, QUARANTINED, QUEUED, Told, running
@@ -94,18 +94,6 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 def read(samples: Iterable[data.Sample]) -> list[Instance]:
     return [Instance.from_file(sample.path) for sample in samples]
-
-
-async def serve(link: Link, status: Callable[[Message], int] = lambda _: 0) -> None:
-    """Answer all that comes, and agree to the release."""
-    await link.accept()
-    while True:
-        try:
-            request = await link.message()
-        except ConnectionEndedError:
-            link.raw(link.wire.confirm_release() if link.seen[-1] == "release" else b"")
-            return
-        link.answer(request, status(request))
 
 
 async def test_to_a_directory_a_peer_and_a_peer_behind_a_filter(
