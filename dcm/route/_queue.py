@@ -17,6 +17,7 @@ from dcm.report import Outcome, TransferReport
 from dcm.report._renamed import RenamedReport
 from dcm.route._outlet import Outlet
 from dcm.route._way import UnroutedError, Way, same_sink
+from dcm.store._under_way import UnderWay
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -88,9 +89,7 @@ class RouteQueue:
         self._keep_errors = keep_errors
         self._bridge = Bridge()
         self._exits: list[_Exit] = []
-        self._slots = asyncio.Semaphore(_UNDER_WAY)
-        self._tasks: set[asyncio.Task[bool]] = set()
-        self._broken: BaseException | None = None
+        self._under_way = UnderWay(_UNDER_WAY)
         self._seen: dict[str, bool] = {}  # whether it was safe in the end
         self._parents: dict[str, str] = {}
 
@@ -104,25 +103,21 @@ class RouteQueue:
         stopped = kind is not None
         try:
             if stopped:
-                self._cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+                self._under_way.cancel()
+            await self._under_way.wait()
         except asyncio.CancelledError:
             stopped = True
-            self._cancel()
+            self._under_way.cancel()
             raise
         finally:
-            await self._close(now=stopped or self._broken is not None)
-        if not stopped and self._broken is not None:
-            raise self._broken
+            await self._close(now=stopped or self._under_way.broken is not None)
+        if not stopped and self._under_way.broken is not None:
+            raise self._under_way.broken
 
     async def _close(self, *, now: bool) -> None:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_exit(self._bridge)
             await asyncio.gather(*(one.outlet.close(now=now) for one in self._exits))
-
-    def _cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
 
     async def put(self, item: Sendable) -> None:
         """Hand over an instance, a data set or the path of a file; waits while too much is under way.
@@ -134,19 +129,7 @@ class RouteQueue:
         Exception
             An earlier one met something unforeseen, which ends all of it.
         """
-        await self._slots.acquire()
-        if self._broken is not None:
-            self._slots.release()
-            raise self._broken
-        task = asyncio.ensure_future(self.place(item))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[bool]) -> None:
-        self._tasks.discard(task)
-        self._slots.release()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._broken = self._broken or error
+        await self._under_way.start(lambda: self.place(item))
 
     async def place(self, item: Sendable) -> bool:
         """Hand over an instance, wait until it has reached an end everywhere, and say whether all is well.

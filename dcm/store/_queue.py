@@ -14,6 +14,7 @@ from dcm.errors import DcmError, StoreError
 from dcm.instance import Instance
 from dcm.report import Outcome, TransferReport
 from dcm.store._tree import reason_of
+from dcm.store._under_way import UnderWay
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,9 +84,7 @@ class StoreQueue:
         self._bridge = bridge
         self._report = report
         self._dest = dest
-        self._slots = asyncio.Semaphore(_UNDER_WAY)
-        self._tasks: set[asyncio.Task[bool]] = set()
-        self._broken: BaseException | None = None
+        self._under_way = UnderWay(_UNDER_WAY)
         self._gathered: deque[tuple[Sendable, asyncio.Future[_Result]]] = deque()
         self._storing: asyncio.Task[None] | None = None
 
@@ -98,19 +97,18 @@ class StoreQueue:
         if kind is not None:
             self._cancel()
         try:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._under_way.wait()
         except asyncio.CancelledError:
             self._cancel()
             raise
         finally:
             if self._storing is not None:
                 await asyncio.wait([self._storing])
-        if kind is None and self._broken is not None:
-            raise self._broken
+        if kind is None and self._under_way.broken is not None:
+            raise self._under_way.broken
 
     def _cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._under_way.cancel()
         for _, future in self._gathered:
             future.cancel()
 
@@ -124,19 +122,7 @@ class StoreQueue:
         Exception
             An earlier one met something unforeseen, which ends the transfer.
         """
-        await self._slots.acquire()
-        if self._broken is not None:
-            self._slots.release()
-            raise self._broken
-        task = asyncio.ensure_future(self._run(item))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[bool]) -> None:
-        self._tasks.discard(task)
-        self._slots.release()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._broken = self._broken or error
+        await self._under_way.start(lambda: self._run(item))
 
     async def place(self, instance: Instance) -> bool:
         """Store an instance, and say whether it is there now; what became of it is in the report."""
