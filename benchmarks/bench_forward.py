@@ -35,6 +35,7 @@ from benchmarks._race import (
     require,
     run_races,
 )
+from dcm.spool import Spool
 from tests import data
 from tests.peers import PeerProcess
 from tests.peers.dcmtk import nodelay_env
@@ -69,7 +70,8 @@ class Forwarder(PeerProcess):
         """Wait until everything is delivered, and the spool is empty."""
         deadline = time.monotonic() + _DRAIN_WITHIN
         while time.monotonic() < deadline:
-            spooled = sum(1 for path in (self.work_dir / "spool" / "data").rglob("*") if path.is_file())
+            with Spool(self.work_dir / "spool", exclusive=False) as spool:
+                spooled = spool.counts().entries
             if not spooled and sum(1 for _ in self.directory.iterdir()) == n_files:
                 return
             time.sleep(0.2)

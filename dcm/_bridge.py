@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
-    _Late: TypeAlias = "Callable[[Any], None] | None"
-    _Job: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any], int, _Late] | None"
+    _Future: TypeAlias = "asyncio.Future[Any] | None"
+    _Then: TypeAlias = "Callable[..., object] | None"
+    _Job: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], _Future, int, _Then] | None"
 
 __all__ = ["Bridge"]
 
@@ -44,7 +45,7 @@ class Bridge:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._room: deque[asyncio.Future[None]] = deque()
-        self._done: deque[tuple[asyncio.Future[Any], int, _Late, Any, BaseException | None]] = deque()
+        self._done: deque[tuple[_Future, int, _Then, Any, BaseException | None]] = deque()
         self._waking = False
         self._threads: list[threading.Thread] = []
         self._running = 0
@@ -114,12 +115,29 @@ class Bridge:
                 late(future.result())
             raise
 
+    def submit(
+        self, func: Callable[..., _T], *args: Any, then: Callable[[_T | None, BaseException | None], object]
+    ) -> None:
+        """Call a blocking function in a worker thread, and then another one in the event loop.
+
+        Where much is to be done at a time it takes less than tasks that wait for `run`.
+
+        Parameters
+        ----------
+        func : callable
+        *args
+            Its arguments.
+        then : callable
+            Gets what `func` has returned, and what it has raised: one of them is None.
+        """
+        self._queue.async_q.put_nowait((func, args, None, 0, then))
+
     def _work(self) -> None:
         get = self._queue.sync_q.get
         while (job := get()) is not None:
             func, args, future, cost, late = job
             result, error = None, None
-            if future.cancelled():
+            if future is not None and future.cancelled():
                 late = None
             else:
                 try:
@@ -130,9 +148,7 @@ class Bridge:
             del job, func, args, future, late, result, error
         self._loop.call_soon_threadsafe(self._thread_ended)
 
-    def _hand_back(
-        self, future: asyncio.Future[Any], cost: int, late: _Late, result: Any, error: BaseException | None
-    ) -> None:
+    def _hand_back(self, future: _Future, cost: int, late: _Then, result: Any, error: BaseException | None) -> None:
         self._done.append((future, cost, late, result, error))
         if not self._waking:
             self._waking = True
@@ -144,7 +160,10 @@ class Bridge:
         while self._done:
             future, cost, late, result, error = self._done.popleft()
             self._bytes -= cost
-            if future.done():
+            if future is None:
+                assert late is not None
+                late(result, error)
+            elif future.done():
                 if late is not None and error is None:
                     late(result)
             elif error is None:

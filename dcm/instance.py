@@ -9,7 +9,7 @@ for it: what is passed on is exactly what was received.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -37,7 +37,7 @@ _HEAD_SIZE = 8192  # most headers are shorter
 class Instance:
     """One SOP instance: the bytes of a data set, and its identity.
 
-    Make one with `from_buffer`, `from_temp`, `from_file` or `from_dataset`. It may be read by several threads.
+    Make one with `from_buffer`, `from_temp`, `from_file`, `from_reader` or `from_dataset`. Several threads may read it.
     Whoever has it last closes it, or uses it as a context manager: closing discards a temporary file.
 
     Attributes
@@ -62,7 +62,7 @@ class Instance:
     __slots__ = (
         *("mark", "size", "sop_class_uid", "sop_instance_uid", "source_ae", "temp", "transfer_syntax_uid"),
         *("fd", "whole_file"),
-        *("__weakref__", "_data", "_head", "_header", "_offset", "_path"),
+        *("__weakref__", "_data", "_head", "_header", "_offset", "_path", "_reader"),
     )
 
     def __init__(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae: str) -> None:
@@ -80,6 +80,7 @@ class Instance:
         self._head = b""
         self._offset = 0
         self._header: Header | None = None
+        self._reader: Callable[[int, int], bytes] | None = None
 
     @classmethod
     def from_buffer(
@@ -235,6 +236,35 @@ class Instance:
         return self
 
     @classmethod
+    def from_reader(
+        cls,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        size: int,
+        read: Callable[[int, int], bytes],
+        source_ae: str = "",
+    ) -> Instance:
+        """An instance that somebody else keeps, in a file that has others, too.
+
+        Parameters
+        ----------
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
+            Who it is and how it is encoded.
+        size : int
+            Bytes of the encoded data set.
+        read : callable
+            Reads a part of it: where it begins, and how many bytes. Raises a `StoreError` where that is not possible.
+            Any thread may call it.
+        source_ae : str, optional
+            Where it came from.
+        """
+        self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
+        self.size = size
+        self._reader = read
+        return self
+
+    @classmethod
     def from_dataset(cls, ds: Dataset) -> Instance:
         """An instance that is made of a pydicom Dataset, which is encoded once, now.
 
@@ -351,6 +381,8 @@ class Instance:
 
     def _read_bytes(self, offset: int, n: int) -> bytes:
         n = max(0, min(n, self.size - offset))
+        if self._reader is not None:
+            return self._reader(offset, n)
         if self.temp is not None:
             try:
                 return self.temp.pread(n, self._offset + offset)
@@ -378,5 +410,6 @@ class Instance:
         self.close()
 
     def __repr__(self) -> str:
-        where = "memory" if self._data is not None else str(self.path or "a temporary file")
+        elsewhere = "a temporary file" if self.temp is not None else "the hands of somebody else"
+        where = "memory" if self._data is not None else str(self.path or elsewhere)
         return f"<Instance {self.sop_instance_uid}, {self.size} bytes in {where}>"

@@ -174,6 +174,7 @@ class Forwarder:
     async def _reroute(self) -> None:
         """Route anew what could not be routed, and was given another try."""
         ways: list[Way] = []
+        await self._bridge.run(self._spool.look_again)
         await self._bridge.run(self._spool.reroute, self._noting(ways))
         self._admitted(ways)
 

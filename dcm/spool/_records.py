@@ -21,6 +21,7 @@ __all__ = [
     "HAD",
     "LOST",
     "MADE",
+    "PLACE_COLUMNS",
     "QUARANTINED",
     "QUEUED",
     "STATES",
@@ -187,9 +188,12 @@ class Ways:
         ]
 
 
+PLACE_COLUMNS = "id, received_ns, offset, size, segment, position"
+
+
 def name_of(row: Sequence[int]) -> Name:
-    """The name of a file, of the columns id, received_ns, offset, size."""
-    return Name(row[0], row[1], row[2], row[3])
+    """Where an instance is, of `PLACE_COLUMNS`."""
+    return Name(*row[:6])
 
 
 def delivery_of(row: Sequence[Any], key: str, held: frozenset[int]) -> Delivery:

@@ -12,13 +12,12 @@ from dcm.errors import SpoolError
 from dcm.instance import Instance
 from dcm.spool import _mending, _recovery
 from dcm.spool._files import Files, sync_directory
-from dcm.spool._intake import Intake, Route
+from dcm.spool._intake import Arrived, Intake, Route
 from dcm.spool._journal import Journal, failure
 from dcm.spool._lock import OwnerLock
 from dcm.spool._mending import Choice
 from dcm.spool._queue import Queues
 from dcm.spool._records import Ways, clean
-from dcm.spool._shards import Name
 from dcm.spool._verify import open_journal, visit_journal
 from dcm.spool._words import (
     NO_WAY,
@@ -69,14 +68,19 @@ class Spool:
     on_settled : callable, optional
         Told what was recorded, by the thread that calls `settle`, when it is on stable storage.
     step : callable, optional
-        Told the name of each step before it is done: write, fsync, link, dirsync, journal, answer, settle, unlink. For
-        tests that kill the process there.
+        Told the name of each step before it is done: write, fsync, commit, link, dirsync, journal, answer, settle,
+        unlink. For tests that kill the process there.
+    segment_size : int, optional
+        Bytes of each file that many small instances share, a power of two; 0 for a file of its own for each of them. By
+        default 32 MiB, or 1/256 of the file system if that is less.
 
     Notes
     -----
-    An instance is written, synced, linked to its name, the name synced, and its entry and deliveries committed, before
-    `admit` returns. So whatever has a name is complete; what has a name and no entry was not acknowledged, or the
-    machine lost its power before the journal was written: it gets an entry when the spool is opened again.
+    An instance is on stable storage, and its entry and deliveries are committed, before `admit` returns. A small one is
+    appended to a segment, where it counts when all of it is synced. A large one is written to a file of its own, which
+    is synced and then linked to its name, and the name is synced. So whatever is there is complete; what is there and in
+    no entry was not acknowledged, or the machine lost its power before the journal was written: it gets an entry when
+    the spool is opened again.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Spool:
         on_conflict: OnConflict = OnConflict.FORWARD,
         on_settled: Callable[[Sequence[Settlement]], None] | None = None,
         step: Callable[[str], None] = _no_step,
+        segment_size: int | None = None,
     ) -> None:
         self.path = Path(path)
         self.on_settled = on_settled
@@ -97,6 +102,7 @@ class Spool:
         self._remember = remember
         self._on_conflict = on_conflict
         self._step = step
+        self._segment_size = segment_size
         self._lock: OwnerLock | None = None
         self._journal: Journal | None = None
         self._rebuilt = ""
@@ -137,7 +143,7 @@ class Spool:
         database = self.path / "journal.sqlite"
         if not exclusive and not database.exists():
             raise SpoolError(f"there is no spool in {safe_text(self.path)}")
-        self._files = Files(self.path / "data", self._min_free, self._step)
+        self._files = Files(self.path, self._min_free, self._step, self._segment_size if exclusive else 0)
         try:
             if exclusive:
                 self._journal, self._rebuilt = open_journal(database)
@@ -152,7 +158,8 @@ class Spool:
         )
         self._intake = Intake(self._journal, self._files, self._ways, self._step, self._on_conflict)
         if exclusive:
-            self._first = _recovery.first_number(self._journal, self._files)
+            in_log = self._files.log.begin(self._queues.needed(), self._queues.still_needed)
+            self._first = max(_recovery.first_number(self._journal, self._files), in_log + 1)
             self._files.shards.begin(self._first)
 
     def close(self) -> None:
@@ -204,9 +211,8 @@ class Spool:
         try:
             self._queues.tidy()
             findings = _recovery.check_entries(journal, self._files, self._ways, self._first)
-            _recovery.adopt_files(
-                journal, self._files, self._first, lambda name: self._intake.adopt(name, route), findings
-            )
+            for adopt_from in (_recovery.adopt_files, _recovery.adopt_records):
+                adopt_from(journal, self._files, self._first, lambda name: self._intake.adopt(name, route), findings)
             self._queues.tidy()
         except OSError as exc:
             raise failure(exc, self.path, "read") from exc
@@ -250,8 +256,27 @@ class Spool:
         SpoolError
             It cannot be written; nothing is left of it.
         """
+        (outcome,) = self.admit_all([Arrived(instance, origin, route)])
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def admit_all(self, arrived: Sequence[Arrived]) -> list[Admitted | BaseException]:
+        """Take instances in that have come at the same time, which takes little longer than one.
+
+        Parameters
+        ----------
+        arrived : sequence of Arrived
+            Each with what `admit` wants to know.
+
+        Returns
+        -------
+        list of Admitted or BaseException
+            What was done with each, or what `admit` would have raised for it: one that cannot be kept keeps nobody else
+            out.
+        """
         self._owned()
-        return self._intake.admit(instance, origin, route)
+        return self._intake.admit_all(arrived)
 
     # -- what is delivered ----------------------------------------------------------------------------------------
 
@@ -295,14 +320,15 @@ class Spool:
         SpoolError
             Its file is gone, or is not what was written.
         """
-        name = Name(delivery.entry_id, delivery.received_ns, delivery.offset, delivery.size)
-        try:
-            return self._files.open(
-                *(name, delivery.sop_class_uid, delivery.sop_instance_uid, delivery.transfer_syntax_uid),
-                delivery.origin.calling_ae,
-            )
-        except OSError as exc:
-            raise failure(exc, self._files.path(name), "read") from exc
+        uids = (delivery.sop_class_uid, delivery.sop_instance_uid, delivery.transfer_syntax_uid)
+        name = self._queues.place(delivery)
+        while True:
+            try:
+                return self._files.open(name, *uids, delivery.origin.calling_ae)
+            except OSError as exc:  # noqa: PERF203 - it is done once, nearly always
+                before, name = name, self._queues.place(delivery)
+                if name == before:  # else it has moved just now
+                    raise failure(exc, self._files.path(name), "read") from exc
 
     def settle(self, results: Iterable[Settled]) -> None:
         """Record what became of deliveries, on stable storage; files that nobody needs any more go after that.
@@ -324,6 +350,19 @@ class Spool:
                 self.on_settled(settlements)
         finally:
             self.tidy()
+
+    def look_again(self) -> None:
+        """Learn what another process has dropped: what nobody needs any more is removed.
+
+        Raises
+        ------
+        SpoolError
+            The journal cannot be read.
+        """
+        self._owned()
+        with self._intake.pause():
+            self._queues.recount()
+        self.tidy()
 
     def tidy(self) -> None:
         """Remember what is through, and remove its files; what cannot be done now is done the next time."""

@@ -62,7 +62,7 @@ def test_from_three_kinds_of_senders_to_three_kinds_of_destinations(
     archive = tmp_path / "archive"
     with OrthancPeer(tmp_path / "orthanc") as orthanc:
         dests = archive, node(dcmtk_receiver), node(orthanc)
-        with ForwardProcess(work, "--inactive-timeout", "1.5", *dests) as forwarder:
+        with ForwardProcess(work, "--inactive-timeout", "4", *dests) as forwarder:
             send(forwarder, [*more, large])
             pynetdicom_storescu(forwarder.port, "FORWARD", samples[0].path.parent)
             orthanc_archive.set_destination("FORWARD", forwarder.port)

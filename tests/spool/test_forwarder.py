@@ -496,13 +496,13 @@ async def test_a_journal_that_is_damaged_ends_it(
 ) -> None:
     """Whoever looks after it starts it anew, and the journal is made from the files."""
 
-    def admit(*args: object) -> None:
+    def admit_all(*args: object) -> None:
         raise SpoolError("the journal is damaged") from DamagedError("malformed")
 
     async def send_until_it_ends() -> None:
         async with forwarding(tmp_path, MemoryStore()) as running, running.link() as link:
             assert await link.store(few[0]) == 0
-            monkeypatch.setattr(running.spool, "admit", admit)
+            monkeypatch.setattr(running.spool, "admit_all", admit_all)
             assert await link.store(few[1]) == 0xA700
             await link.release()
             await running.task
