@@ -47,7 +47,7 @@ CREATE TABLE way (
 -- Instances that are in the spool: each in a segment of the log, or, where that is 0, in a file of its own, the name of
 -- which is made of id, received_ns, offset and size.
 CREATE TABLE entry (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     uid_hash INTEGER NOT NULL,
     uid TEXT NOT NULL,
     sop_class TEXT NOT NULL,

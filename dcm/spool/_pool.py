@@ -144,7 +144,7 @@ class Pool:
         Parameters
         ----------
         reserve : bool, optional
-            Also that of the last one. It is kept for the journal: on a full disk, too, it is recorded what is delivered.
+            Also that of the last one. It is kept for the journal, which must grow on a full disk, too.
         """
         with self._lock:
             kept = 0 if reserve else self._ready - 1

@@ -19,6 +19,7 @@ from dcm.spool._records import (
     DELIVERED,
     DELIVERY_COLUMNS,
     FILTERED,
+    FORGET,
     FROM_DELIVERY,
     LOST,
     PLACE_COLUMNS,
@@ -298,7 +299,10 @@ class Queues:
         rows = db.execute("SELECT id, done FROM past WHERE id > ? ORDER BY id LIMIT ?", (self._pruned_to, n)).fetchall()
         old = [number for number, done in rows if done <= cutoff]
         held = self._files.held(old)
-        db.executemany("DELETE FROM past WHERE id = ?", [(number,) for number in old if number not in held])
+        forgotten = [(number,) for number in old if number not in held]
+        if forgotten:
+            db.executemany("DELETE FROM past WHERE id = ?", forgotten)
+            db.execute(FORGET, max(forgotten))
         if len(rows) == n:
             self._pruned_to = rows[-1][0]
         else:

@@ -138,8 +138,7 @@ class Reception:
         self._broken = broken
         self._ack = ack
         self._ack_timeout = ack_timeout
-        self._waiting: list[_Arrival] = []
-        self._writing = False
+        self._write = bridge.lane(self._admit, _go_on)
         self._late: set[asyncio.Task[None]] = set()
         self._late_bytes = 0
         self._full = False
@@ -181,12 +180,10 @@ class Reception:
     async def _keep(self, instance: Instance, origin: Origin) -> tuple[Admitted, asyncio.Future[bool] | None]:
         arrival = _Arrival(instance, origin, asyncio.get_running_loop().create_future())
         if instance.in_memory:
-            self._waiting.append(arrival)
-            if not self._writing:
-                self._begin_to_write()
+            self._write(arrival)
         else:
             # A large one takes its time: nobody waits for that.
-            self._bridge.submit(self._admit, [arrival], then=_go_on)
+            _go_on(await self._bridge.run(self._admit, [arrival]))
         admitted, future = await arrival.future
         ways = arrival.ways
         if self._full:
@@ -204,17 +201,6 @@ class Reception:
             log.info("received %s of %s: %s, for %s", _uid(instance), _sender(origin), kind, dests)
         self._admitted(ways if admitted.n_deliveries else ())
         return admitted, future
-
-    def _begin_to_write(self) -> None:
-        """Write all that is waiting; what comes meanwhile is written together, then."""
-        batch, self._waiting = self._waiting, []
-        self._writing = bool(batch)
-        if batch:
-            self._bridge.submit(self._admit, batch, then=self._written)
-
-    def _written(self, outcomes: list[_Outcome] | None, error: BaseException | None) -> None:
-        self._begin_to_write()
-        _go_on(outcomes, error)
 
     def _admit(self, batch: Sequence[_Arrival]) -> list[_Outcome]:
         """Keep some, in a worker thread."""
@@ -289,9 +275,8 @@ class Reception:
             log.error("%s: senders are told to come back later", safe_text(error))
 
 
-def _go_on(outcomes: list[_Outcome] | None, error: BaseException | None) -> None:
+def _go_on(outcomes: Sequence[_Outcome]) -> None:
     """Let those go on whose instances were written."""
-    assert outcomes is not None, error  # `_admit` raises nothing
     for arrival, admitted, future in outcomes:
         if arrival.future.done():  # time was up when it came
             continue

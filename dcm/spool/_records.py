@@ -18,6 +18,8 @@ __all__ = [
     "DELIVERED",
     "DROPPED",
     "FILTERED",
+    "FORGET",
+    "FORGOTTEN",
     "HAD",
     "LOST",
     "MADE",
@@ -187,6 +189,13 @@ class Ways:
             if any(key == text or (text and key.startswith(f"{text} | ")) for text in wanted)
         ]
 
+
+# The greatest number that nothing is remembered of any more: a number never comes again.
+FORGOTTEN = "SELECT max(value) FROM counter WHERE name = 'forgotten'"
+FORGET = (
+    "INSERT INTO counter (name, value) VALUES ('forgotten', ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
+)
 
 PLACE_COLUMNS = "id, received_ns, offset, size, segment, position"
 

@@ -10,7 +10,18 @@ from itertools import islice
 from dcm.spool._bulk import move_to_past, remove_entries
 from dcm.spool._files import Files
 from dcm.spool._journal import Journal
-from dcm.spool._records import LOST, PLACE_COLUMNS, QUARANTINED, QUEUED, Tally, Ways, name_of, parse_fate, span
+from dcm.spool._records import (
+    FORGOTTEN,
+    LOST,
+    PLACE_COLUMNS,
+    QUARANTINED,
+    QUEUED,
+    Tally,
+    Ways,
+    name_of,
+    parse_fate,
+    span,
+)
 from dcm.spool._shards import Name
 from dcm.text import safe_text
 
@@ -36,9 +47,8 @@ class Findings:
 def first_number(journal: Journal, files: Files) -> int:
     """A number that no entry and no file has, or ever had."""
     with journal.read() as db:
-        row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entry'").fetchone()
-        past = db.execute("SELECT max(id) FROM past").fetchone()[0]
-    highest = max(0 if row is None else int(row[0]), past or 0)
+        queries = ("SELECT max(id) FROM entry", "SELECT max(id) FROM past", FORGOTTEN)
+        highest = max(db.execute(query).fetchone()[0] or 0 for query in queries)
     for shard in reversed(files.shards.all()):
         numbers = [name.number for name in files.names(shard)]
         if numbers:

@@ -78,9 +78,9 @@ class Spool:
     -----
     An instance is on stable storage, and its entry and deliveries are committed, before `admit` returns. A small one is
     appended to a segment, where it counts when all of it is synced. A large one is written to a file of its own, which
-    is synced and then linked to its name, and the name is synced. So whatever is there is complete; what is there and in
-    no entry was not acknowledged, or the machine lost its power before the journal was written: it gets an entry when
-    the spool is opened again.
+    is synced and then linked to its name, and the name is synced. So whatever is there is complete. What is there and
+    has no entry was not acknowledged, or the machine lost its power before the journal was written: it gets an entry
+    when the spool is opened again.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class Load:
     n_rounds: int = 0
 
     def begin(self, port: int, n_each: int, chance: random.Random, *, large: bool = False) -> list[Sender]:
-        """Have four senders send at once: what was not acknowledged yet, some of the rest again; all large ones if asked."""
+        """Have four senders send at once: what was not acknowledged yet, some of the rest again, and all large ones"""
         self.n_rounds += 1
         fresh = [path for path in self.samples if path not in self.acknowledged]
         old = sorted(self.acknowledged)
