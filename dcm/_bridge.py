@@ -235,9 +235,7 @@ class _Lane(Generic[_T, _R]):
     def _do(self, items: Sequence[_T]) -> None:
         try:
             results = self._work(items)
-        except (
-            BaseException
-        ) as exc:  # noqa: BLE001 - a thread that died would leave all who come for ever without answer
+        except BaseException as exc:  # noqa: BLE001 - without this thread all who come would never get an answer
             context = {"message": "what must not fail has failed", "exception": exc}
             self._loop.call_soon_threadsafe(self._loop.call_exception_handler, context)
         else:

@@ -98,12 +98,10 @@ class Instance:
 
         Parameters
         ----------
-        sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
-            Who it is and how it is encoded.
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae : str
+            Who it is, how it is encoded, and where it came from.
         data : bytes, bytearray or memoryview
             The encoded data set. It is kept, not copied: nobody may change it any more.
-        source_ae : str, optional
-            Where it came from.
         path : Path, optional
             The file that it was read from, for reports.
         mark : FileMark, optional
@@ -131,16 +129,14 @@ class Instance:
 
         Parameters
         ----------
-        sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
-            Who it is and how it is encoded.
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae : str
+            Who it is, how it is encoded, and where it came from.
         temp : TempFile
             Holds all of it, preamble and file meta information first. The instance owns it from now on.
         offset : int
             Where in it the data set begins.
         head : bytes
             The first bytes of the data set: enough to look at it without the disk.
-        source_ae : str, optional
-            Where it came from.
         """
         self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
         self.temp = temp
@@ -192,11 +188,8 @@ class Instance:
         whole_file : bytes, optional
             All of the file, where it was small enough to be read on that occasion.
         """
-        self = cls(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid, "")
-        self._path = path
-        self.size = mark.size - header.data_offset
-        self._offset = header.data_offset
-        self.mark = mark
+        uids = (header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid)
+        self = cls.from_known(path, *uids, offset=header.data_offset, mark=mark)
         self._header = header
         self.whole_file = whole_file
         return self
@@ -219,14 +212,12 @@ class Instance:
         ----------
         path : path
             The file.
-        sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
-            Who it is and how it is encoded.
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae : str
+            Who it is, how it is encoded, and where it came from.
         offset : int
             Where the data set begins in the file.
         mark : FileMark
             What the file looks like.
-        source_ae : str, optional
-            Where it came from.
         """
         self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
         self._path = path
@@ -249,15 +240,12 @@ class Instance:
 
         Parameters
         ----------
-        sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
-            Who it is and how it is encoded.
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae : str
+            Who it is, how it is encoded, and where it came from.
         size : int
             Bytes of the encoded data set.
         read : callable
-            Reads a part of it: where it begins, and how many bytes. Raises a `StoreError` where that is not possible.
-            Any thread may call it.
-        source_ae : str, optional
-            Where it came from.
+            Reads so many bytes of it from there on, or raises a `StoreError`. Any thread may call it.
         """
         self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
         self.size = size

@@ -20,7 +20,7 @@ from dcm.spool._pool import segment_size
 from dcm.spool._shards import DIRECTORY, Name, Placed, Shards
 from dcm.text import safe_text
 
-__all__ = ["Files", "digest_of", "sync_directory"]
+__all__ = ["Files", "digest_of"]
 
 _CHUNK = 1 << 20
 _MIB = 1 << 20
@@ -376,21 +376,6 @@ class Files:
                     os.unlink(name, dir_fd=self._fd)
                     n += 1
         return n
-
-
-def sync_directory(path: Path) -> None:
-    """Put the names in a directory on stable storage.
-
-    Raises
-    ------
-    OSError
-        That failed.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def digest_of(instance: Instance) -> bytes:

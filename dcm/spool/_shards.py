@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["DIRECTORY", "Name", "Placed", "Shards"]
+__all__ = ["DIRECTORY", "Name", "Placed", "Shards", "sync_directory"]
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SHARD_BITS = 10  # as many files in a directory, at most
@@ -187,3 +188,18 @@ class Shards:
         finally:
             os.close(fd)
         os.fsync(self._fd)
+
+
+def sync_directory(path: Path) -> None:
+    """Put the names in a directory on stable storage.
+
+    Raises
+    ------
+    OSError
+        That failed.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

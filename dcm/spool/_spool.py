@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dcm._atomic import TempFile
 from dcm.errors import SpoolError
 from dcm.instance import Instance
-from dcm.spool import _mending, _recovery
-from dcm.spool._files import Files, sync_directory
+from dcm.spool import _recovery
+from dcm.spool._files import Files
 from dcm.spool._intake import Arrived, Intake, Route
 from dcm.spool._journal import Journal, failure
 from dcm.spool._lock import OwnerLock
-from dcm.spool._mending import Choice
 from dcm.spool._queue import Queues
 from dcm.spool._records import Ways, clean
+from dcm.spool._shards import sync_directory
 from dcm.spool._verify import open_journal, visit_journal
+from dcm.spool._view import SpoolView
 from dcm.spool._words import (
     NO_WAY,
     Admitted,
-    Counts,
     Delivery,
     DeliveryState,
     OnConflict,
@@ -35,9 +34,6 @@ from dcm.text import safe_text
 
 __all__ = ["Spool"]
 
-_log = logging.getLogger(__name__)
-
-_ALIVE = (DeliveryState.QUEUED, DeliveryState.HELD, DeliveryState.QUARANTINED)
 _MONTH = 30 * 86400.0
 
 
@@ -45,7 +41,7 @@ def _no_step(name: str) -> None:
     """In production nothing happens between two steps."""
 
 
-class Spool:
+class Spool(SpoolView):
     """Instances on stable storage, with what has still to be delivered of them.
 
     It may be used by any number of threads. One process has it, others may look into it and mend it meanwhile
@@ -178,12 +174,6 @@ class Spool:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    @property
-    def _opened(self) -> Journal:
-        if self._journal is None:
-            raise SpoolError(f"the spool {safe_text(self.path)} is closed")
-        return self._journal
-
     def _owned(self) -> Journal:
         """The journal of a spool that is ours."""
         journal = self._opened
@@ -307,11 +297,6 @@ class Spool:
         """When a way has something to take, in seconds since 1970: 0 for at once, None where nothing is queued."""
         return self._queues.next_due(way)
 
-    def ways(self) -> tuple[str, ...]:
-        """The keys of all ways that there ever was something to deliver on."""
-        with self._opened.read() as db:
-            return tuple(key for (key,) in db.execute("SELECT key FROM way WHERE key <> '' ORDER BY key"))
-
     def instance(self, delivery: Delivery) -> Instance:
         """The instance of a delivery; nothing is read of it.
 
@@ -364,17 +349,6 @@ class Spool:
             self._queues.recount()
         self.tidy()
 
-    def tidy(self) -> None:
-        """Remember what is through, and remove its files; what cannot be done now is done the next time."""
-        try:
-            self._queues.tidy()
-        except SpoolError as exc:
-            _log.warning("what is delivered stays in the spool for now: %s", safe_text(exc))
-
-    def deliveries_of(self, entry_id: int) -> tuple[Delivery, ...]:
-        """The deliveries of an entry as they are now; empty when all of them are through."""
-        return _mending.of_entry(self._opened, self._ways, entry_id)
-
     def hold(self, known_ways: Iterable[str]) -> None:
         """Say which ways there are: what is queued on any other is held, until there is such a way again."""
         known = set(map(clean, known_ways))
@@ -387,53 +361,5 @@ class Spool:
         """Route anew what could not be routed and was queued again by `retry`; gives how many went somewhere."""
         waiting = self.ls(ways=(NO_WAY,), states=(DeliveryState.QUEUED,))
         n = sum(self._intake.reroute(delivery, self.instance, route) for delivery in waiting)
-        self.tidy()
-        return n
-
-    # -- looking and mending --------------------------------------------------------------------------------------
-
-    def counts(self) -> Counts:
-        """What has passed through, and what is in it."""
-        return _mending.counts(self._opened)
-
-    def ls(
-        self,
-        *,
-        uids: Sequence[str] = (),
-        ways: Sequence[str] | None = None,
-        states: Sequence[DeliveryState] = _ALIVE,
-    ) -> Iterator[Delivery]:
-        """Yield deliveries in order of arrival.
-
-        Parameters
-        ----------
-        uids : sequence of str, optional
-            Of these SOP Instance UIDs.
-        ways : sequence of str, optional
-            Of these ways, or to these destinations; `NO_WAY` for what could not be routed.
-        states : sequence of DeliveryState, optional
-            In these states, by default all that are not at an end. Of an entry that is through less is known.
-        """
-        return _mending.deliveries(self._opened, self._ways, Choice(uids, ways, states))
-
-    def retry(
-        self,
-        *,
-        uids: Sequence[str] = (),
-        ways: Sequence[str] | None = None,
-        states: Sequence[DeliveryState] = (DeliveryState.QUARANTINED,),
-    ) -> int:
-        """Queue deliveries anew, to be tried at once; gives how many. The parameters are those of `ls`."""
-        return _mending.retry(self._opened, self._ways, Choice(uids, ways, states))
-
-    def drop(
-        self,
-        *,
-        uids: Sequence[str] = (),
-        ways: Sequence[str] | None = None,
-        states: Sequence[DeliveryState] = (DeliveryState.QUARANTINED,),
-    ) -> int:
-        """Give deliveries up; gives how many. The parameters are those of `ls`."""
-        n = _mending.drop(self._opened, self._ways, Choice(uids, ways, states))
         self.tidy()
         return n
