@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._peers import HOST, PlainStorescp, Sink
+from benchmarks._peers import HOST, KeepingSink, PlainStorescp, Sink
 from benchmarks._race import (
     DCM,
     ROOT,
@@ -135,6 +135,7 @@ class Setup:
             Contestant("dcm forward", lambda: self.run(Forwarder)),
             Contestant("storescp", lambda: self.run(lambda path: PlainStorescp(path, nodelay=self.nodelay)), bar),
             Contestant("dcm forward --ack received", lambda: self.run(lambda p: Forwarder(p, "--ack", "received"))),
+            Contestant("the least possible, synced", lambda: self.run(KeepingSink)),
             Contestant("the least possible", lambda: self.run(Sink)),
         ]
         return Race(f"{self.name}, DCMTK {mode_name(self.nodelay)}", contestants)

@@ -117,6 +117,11 @@ class Reception:
     ack : Ack, optional
     ack_timeout : float, optional
         With `Ack.DELIVERED`: seconds until a sender is told that it failed.
+
+    Attributes
+    ----------
+    router : Router
+        May be replaced at any time.
     """
 
     def __init__(
@@ -132,7 +137,7 @@ class Reception:
     ) -> None:
         self.tally = Tally()
         self._spool = spool
-        self._router = router
+        self.router = router
         self._bridge = bridge
         self._admitted = admitted
         self._broken = broken
@@ -215,7 +220,7 @@ class Reception:
         return [(arrival, each, self._expect(each)) for arrival, each in zip(batch, admitted, strict=True)]
 
     def _route(self, arrival: _Arrival) -> Route:
-        return lambda instance: [way.key for way in decide(self._router, instance, arrival.ways)]
+        return lambda instance: [way.key for way in decide(self.router, instance, arrival.ways)]
 
     def _expect(self, admitted: Admitted | BaseException) -> asyncio.Future[bool] | None:
         """Where the sender waits for it: what becomes of an instance."""
