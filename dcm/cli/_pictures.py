@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dcm.cli._run import print_error
+from dcm.cli._streams import flush_stdout, write_stdout
 from dcm.errors import DataError, DcmError, StoreError, UsageError
 from dcm.text import safe_text
 
@@ -72,9 +73,7 @@ def _picture_of(file: str, frame: int, window: tuple[float, float] | None) -> Im
 
     try:
         if file == "-":
-            data = sys.stdin.buffer.read(_MAX_STDIN + 1)
-            if len(data) > _MAX_STDIN:
-                raise DataError(f"stdin: more than {_MAX_STDIN >> 30} GiB", hint="name a file")
+            data = _from_stdin()
             return picture("stdin", frame=frame, window=window, data=data)
         return picture(file, frame=frame, window=window)
     except UsageError:
@@ -84,12 +83,22 @@ def _picture_of(file: str, frame: int, window: tuple[float, float] | None) -> Im
         return None
 
 
+def _from_stdin() -> bytes:
+    try:
+        data = sys.stdin.buffer.read(_MAX_STDIN + 1)
+    except OSError as exc:
+        raise StoreError(f"stdin: cannot be read: {exc.strerror or exc}") from exc
+    if len(data) > _MAX_STDIN:
+        raise DataError(f"stdin: more than {_MAX_STDIN >> 30} GiB", hint="name a file")
+    return data
+
+
 def _write_png(shown: Image, png: str) -> None:
     buffer = io.BytesIO()
     shown.save(buffer, "PNG")
     if png == "-":
-        sys.stdout.buffer.write(buffer.getvalue())
-        sys.stdout.buffer.flush()
+        write_stdout(buffer.getvalue())
+        flush_stdout()
         return
     try:
         with open(png, "wb") as file:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dcm.cli._options import examples
-from dcm.cli._run import CliState, forget_stdout, print_error
+from dcm.cli._options import examples, named
+from dcm.cli._run import CliState, print_error
+from dcm.cli._streams import OutputError, flush_stdout, print_text, write_stdout
 from dcm.errors import DcmError, InvalidDicomError, StoreError
 from dcm.text import plural, safe_text
 
@@ -36,7 +37,7 @@ _LINES_AT_ONCE = 2000
         "dcm dump --image --window 40,400 image.dcm",
     ),
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", callback=named)
 @click.option("-r", "--recurse", is_flag=True, help="Go into directories; what is no DICOM in them is counted only.")
 @click.option(
     "--out-format",
@@ -164,7 +165,7 @@ class _Dump:
             finally:
                 if path != _STDIN:
                     os.close(fd)
-        except BrokenPipeError:
+        except (BrokenPipeError, OutputError):
             raise
         except NotDicomError as exc:
             if listed:
@@ -178,7 +179,7 @@ class _Dump:
 
     def _complain(self, name: str, error: DcmError) -> None:
         self.n_broken += 1
-        _flush()  # where both go to one place, the error stands behind what could be read
+        flush_stdout()  # where both go to one place, the error stands behind what could be read
         print_error(f"{name}: {error.message}", error.hint)
 
     def _lines(self, source: Source, name: str) -> None:
@@ -192,7 +193,7 @@ class _Dump:
         if head and self.n_files:
             head = f"\n{head}"
         for chunk in _chunks(lines):
-            _write(head + chunk)
+            print_text(head + chunk)
             self.n_files += bool(head)
             head = ""
 
@@ -202,10 +203,10 @@ class _Dump:
         uri = "" if path == _STDIN else Path(path).absolute().as_uri()
         document, broken = dump_json(source, self.selection, uri=uri, full=self.full)
         if self.out_format == "ndjson":
-            _to_stdout(encode_json(document) + b"\n")
+            write_stdout(encode_json(document) + b"\n")
         else:
             start = (b",\n" if self.n_files else b"[\n") if self.several else b""
-            _to_stdout(start + encode_json(document, indent=2))
+            write_stdout(start + encode_json(document, indent=2))
         self.n_files += 1
         if broken is not None:
             raise broken
@@ -214,8 +215,8 @@ class _Dump:
         """End what has been begun."""
         if self.out_format == "json" and (self.n_files or self.several):
             end = b"\n" if not self.several else b"\n]\n" if self.n_files else b"[]\n"
-            _to_stdout(end)
-        _flush()
+            write_stdout(end)
+        flush_stdout()
 
 
 def _chunks(lines: Iterator[str]) -> Iterator[str]:
@@ -232,33 +233,6 @@ def _chunks(lines: Iterator[str]) -> Iterator[str]:
         elif broken is None:
             return
     raise broken
-
-
-def _write(text: str) -> None:
-    _to_stdout(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
-
-
-def _to_stdout(data: bytes) -> None:
-    try:
-        sys.stdout.buffer.write(data)
-    except BrokenPipeError:
-        raise
-    except OSError as exc:  # no fault of the file that is read
-        raise _no_stdout(exc) from exc
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as exc:
-        raise _no_stdout(exc) from exc
-
-
-def _no_stdout(exc: OSError) -> StoreError:
-    forget_stdout()
-    return StoreError(f"cannot write to stdout: {exc.strerror or exc}")
 
 
 def _colors() -> bool:

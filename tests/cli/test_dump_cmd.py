@@ -75,6 +75,14 @@ def test_directories(sample: Path, tmp_path: Path) -> None:
     assert "a directory, not a file" in done.stderr
 
 
+def test_an_empty_name_is_none(sample: Path) -> None:
+    """That of a variable that is not set; as a path it would be the current directory."""
+    for options in ((), ("-r",)):
+        done = run_dcm("dump", *options, sample, "")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "an empty name" in done.stderr
+
+
 def test_stdin(sample: Path) -> None:
     done = run_dcm("dump", "-i", "PatientID", "--plain-fmt", "{file}: {elem.value}", "-", stdin=sample.read_bytes())
     assert (done.returncode, done.stdout) == (0, "stdin: Vamp001\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,14 @@ def test_a_dry_run_prints_the_tree_and_makes_nothing(source: Path, tmp_path: Pat
     assert lines[4:] == ["│   └── 1.2.2.dcm", "└── P1", "    └── 1.2.1.dcm"]
     assert done.stderr.startswith("4 files: 3 sorted, 1 conflict\n")
     assert not (tmp_path / "sorted").exists()
+
+
+def test_a_named_pipe_that_nobody_writes_to_keeps_nobody_waiting(source: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = run_dcm("sort", tmp_path / "pipe", source, tmp_path / "sorted")
+    assert "4 files" in done.stderr
+    assert f"1 left alone: not a regular file ({tmp_path / 'pipe'})" in done.stderr
+    assert done.returncode == 0
 
 
 def test_options_and_report(source: Path, tmp_path: Path) -> None:
