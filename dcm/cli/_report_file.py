@@ -45,10 +45,19 @@ def check_report_path(path: Path | None, to_be_made: Iterable[Path] = ()) -> Non
     """
     if path is None or to_stdout(path):
         return
+    made = [directory.absolute() for directory in to_be_made]
+    if path.absolute() in made:
+        raise UsageError(f"cannot write the report to {path}: that is where the instances go")
+    if path.exists() and not path.is_file():  # /dev/null, say
+        if not os.access(path, os.W_OK):
+            raise UsageError(f"cannot write the report to {path}: it cannot be written to")
+        return
     # The report appears whole under its name, so that its directory is what counts.
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     parent = path.parent.absolute()
     if not parent.is_dir():
-        if parent not in [directory.absolute() for directory in to_be_made]:
+        if parent not in made:
             raise UsageError(f"cannot write the report to {path}: there is no directory {path.parent}")
     elif not os.access(parent, os.W_OK | os.X_OK):
         raise UsageError(f"cannot write the report to {path}: {path.parent} cannot be written to")

@@ -171,7 +171,42 @@ def test_a_picture_from_stdin(sample: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "b.png").read_bytes() == (tmp_path / "a.png").read_bytes()
     done = run_dcm("dump", "--png", tmp_path / "c.png", "-", stdin=b"nothing")
-    assert (done.returncode, done.stderr[:34]) == (1, "Error: stdin: cannot be read as DI")
+    assert (done.returncode, done.stderr[:31]) == (1, "Error: stdin: not a DICOM file:")
+
+
+def test_a_picture_from_a_pipe(sample: Path, tmp_path: Path) -> None:
+    """As in ``dcm dump --png a.png <(gunzip -c image.dcm.gz)``."""
+    command = f"cat '{sample}' | '{sys.executable}' -m dcm dump --png '{tmp_path}/a.png' /dev/stdin"
+    done = subprocess.run(command, shell=True, capture_output=True, timeout=25, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_is_written_over_nothing_else(sample: Path, tmp_path: Path) -> None:
+    """Of ``--png *.dcm`` with two files, the first one would be lost."""
+    other = tmp_path / "other.dcm"
+    other.write_bytes(sample.read_bytes())
+    done = run_dcm("dump", "--png", other, sample)
+    assert (done.returncode, done.stderr) == (
+        2, f"Error: {other} is there, and is no PNG file: it is not overwritten\n       --png OUT FILE\n"
+    )  # fmt: skip
+    assert other.read_bytes() == sample.read_bytes()
+    (tmp_path / "empty.png").touch()
+    for _ in range(2):
+        assert run_dcm("dump", "--png", tmp_path / "empty.png", sample).returncode == 0
+    assert run_dcm("dump", "--png", "/dev/null", sample).returncode == 0
+
+
+def test_what_is_no_dicom_in_a_directory_is_left_out_of_pictures_too(sample: Path, tmp_path: Path) -> None:
+    (sample.parent / "notes.txt").write_text("nothing of interest, and no DICOM either")
+    report = next(path for path in data.pydicom_files() if path.name == "rtplan.dcm")
+    code, shown = run_on_terminal("dump", "-r", "--image", sample.parent)
+    assert code == 0
+    assert "Error" not in shown
+    assert "Left out: 1 file that is not DICOM" in shown
+    code, shown = run_on_terminal("dump", "--image", sample, report, sample.parent / "notes.txt")
+    assert code == 1
+    assert shown.count("Error") == 2
 
 
 def shown_by(command: str, answers: dict[bytes, bytes], size: tuple[int, int] = (24, 80)) -> bytes:

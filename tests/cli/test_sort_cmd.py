@@ -54,6 +54,16 @@ def test_options_and_report(source: Path, tmp_path: Path) -> None:
     assert {(file["state"], file["dest"]) for file in told["each"]} == {("sorted", f"1.2.{n}") for n in range(3)}
 
 
+def test_reports_that_are_no_files(source: Path, tmp_path: Path) -> None:
+    before = Path(os.devnull).stat()
+    assert run_dcm("sort", "-n", "--report", os.devnull, source, tmp_path / "sorted").returncode == 0
+    assert Path(os.devnull).stat().st_ino == before.st_ino
+    done = run_dcm("sort", "--report", tmp_path / "sorted", source, tmp_path / "sorted")
+    assert done.returncode == 2
+    assert "that is where the instances go" in done.stderr
+    assert not (tmp_path / "sorted").exists()
+
+
 def test_a_path_with_a_template_and_a_quiet_run(source: Path, tmp_path: Path) -> None:
     done = run_dcm("--quiet", "sort", source, f"{tmp_path}/sorted:{{Modality}}/{{SOPInstanceUID}}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
