@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import gzip
-import lzma
 import io
+import lzma
 import random
 import shutil
 import struct
