@@ -168,6 +168,8 @@ def _write_png(shown: Image, png: str) -> None:
 
 def _print(shown: Image) -> None:
     """Draw on the terminal, as large as fits."""
+    if os.environ.get("TERM", "dumb") == "dumb":
+        raise UsageError("this terminal shows no pictures (TERM=dumb)", hint="--png FILE writes one to a file")
     if 0 in os.get_terminal_size(sys.stdout.fileno()):
         raise UsageError("the terminal does not say how large it is", hint="stty rows 24 cols 80 tells it")
     try:
@@ -180,7 +182,8 @@ def _print(shown: Image) -> None:
         ) from exc
     from rich.console import Console
 
-    console = Console(file=sys.stdout, markup=False, highlight=False, no_color=bool(os.environ.get("NO_COLOR")))
+    # Whatever NO_COLOR says: without colors, a picture of half blocks would be a blank.
+    console = Console(file=sys.stdout, markup=False, highlight=False, no_color=False)
     with _answers_from_the_terminal():
         console.print(Drawn(shown, width="auto", height="auto"))
 

@@ -265,6 +265,19 @@ def test_half_blocks_on_a_terminal_that_knows_nothing_else(sample: Path) -> None
     assert shown.count("▀") > 100
 
 
+def test_no_color_is_not_about_pictures(sample: Path) -> None:
+    code, shown = run_on_terminal("dump", "--image", sample, env={"NO_COLOR": "1"})
+    assert code == 0
+    assert re.search(r"\x1b\[38;[0-9;]+m▀", shown)
+
+
+def test_a_terminal_that_can_do_nothing(sample: Path) -> None:
+    code, shown = run_on_terminal("dump", "--image", sample, env={"TERM": "dumb"})
+    assert code == 2
+    assert "this terminal shows no pictures (TERM=dumb)" in shown
+    assert "▀" not in shown
+
+
 def test_what_has_no_picture(tmp_path: Path, sample: Path) -> None:
     report = next(path for path in data.pydicom_files() if path.name == "rtplan.dcm")
     code, shown = run_on_terminal("dump", "--image", report, sample)
