@@ -122,6 +122,19 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         picture(tmp_path / "no-rows.dcm")
 
 
+MISFITS = ((b"\x02\0\x10\0", b"UM"), (b"\x28\0\x10\0", b"TI"), (b"\x28\0\x02\0", b"FD"), (b"\x28\0\x03\x01", b"DD"))
+
+
+@pytest.mark.parametrize(("tag", "vr"), MISFITS)
+def test_a_vr_that_does_not_fit_is_an_error_of_the_file(tag: bytes, vr: bytes, tmp_path: Path) -> None:
+    content = gray(tmp_path, [0, 500, 1000]).read_bytes()
+    at = content.index(tag)
+    bad = tmp_path / "bad.dcm"
+    bad.write_bytes(content[: at + 4] + vr + content[at + 6 :])
+    with contextlib.suppress(DcmError):
+        picture(bad)
+
+
 def test_no_file_ends_in_anything_but_a_picture_or_an_error() -> None:
     n_pictures = 0
     for path in data.pydicom_part10_files():
