@@ -78,7 +78,7 @@ def _list_formats(ctx: click.Context, param: click.Parameter, value: bool) -> No
 @click.option(
     "-j",
     "--jobs",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=64),
     metavar="N",
     help="How many processes read and place files. Default: one for each processor, four at most, where there are more "
     "than a thousand files.",

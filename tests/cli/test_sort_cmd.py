@@ -76,6 +76,7 @@ def test_what_is_wrong_is_said_before_anything_happens(source: Path, tmp_path: P
         (["sort", tmp_path / "none", tmp_path / "sorted"], "there is no"),
         (["sort", "--dir-format", "study", source, tmp_path / "sorted"], "there are default, uid"),
         (["sort", "--dir-format", "{PatientId}", source, tmp_path / "sorted"], "PatientID"),
+        (["sort", "--jobs", "1000", source, tmp_path / "sorted"], "1000 is not in the range"),
         (["sort", "--method", "steal", source, tmp_path / "sorted"], "steal"),
         (["sort", source], "Missing argument"),
     )
