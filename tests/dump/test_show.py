@@ -111,6 +111,12 @@ def test_private_elements_and_fragments() -> None:
     ]
 
 
+def test_the_same_bytes_of_another_creator_are_another_element() -> None:
+    for _ in range(2):  # lines that repeat are made once
+        assert lines(PRIVATE)[1].endswith(" [Full fidelity]")
+        assert lines(PRIVATE.replace(b"GEMS_IDEN_01", b"NOBODY KNOWS"))[1].endswith(" Private")
+
+
 def test_nothing_from_a_file_acts_on_a_terminal() -> None:
     data_set = b"".join(
         [
