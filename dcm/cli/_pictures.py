@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -17,6 +18,7 @@ from dcm.cli._files import STDIN, files_of
 from dcm.cli._run import print_error
 from dcm.cli._streams import flush_stdout, write_stdout
 from dcm.errors import DataError, DcmError, StoreError, UsageError
+from dcm.report._base import write_whole
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
@@ -160,8 +162,7 @@ def _write_png(shown: Image, png: str) -> None:
         flush_stdout()
         return
     try:
-        with open(png, "wb") as file:
-            file.write(buffer.getvalue())
+        write_whole(Path(png), buffer.getvalue())
     except OSError as exc:
         raise StoreError(f"cannot write {safe_text(png)}: {exc.strerror or exc}") from exc
 

@@ -14,7 +14,7 @@ from dcm.report.outcome import Problem, ProblemLog
 from dcm.report.progress import NullProgress, Progress
 from dcm.text import plural, safe_text
 
-__all__ = ["FILE_LABELS", "Report", "cause_lines", "human_bytes"]
+__all__ = ["FILE_LABELS", "Report", "cause_lines", "human_bytes", "write_whole"]
 
 _MAX_SUBJECTS = 3
 _MAX_LINES = 20
@@ -113,12 +113,22 @@ class Report(abc.ABC):
         target = Path(path)
         data = self.json_bytes()
         try:
-            if _is_device(target):
-                target.write_bytes(data)
-            else:
-                _write_atomically(Path(os.path.realpath(target)), data)
+            write_whole(target, data)
         except OSError as err:
             raise StoreError(f"cannot write the report to {target}: {err.strerror or err}") from err
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all; what is there and no file, ``/dev/null`` say, is written to.
+
+    Raises
+    ------
+    OSError
+    """
+    if _is_device(path):
+        path.write_bytes(data)
+    else:
+        _write_atomically(Path(os.path.realpath(path)), data)
 
 
 def _is_device(path: Path) -> bool:

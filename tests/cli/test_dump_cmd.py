@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from dcm.cli import main
 from tests import data
 from tests.cli.runner import run_dcm, run_on_terminal
 
@@ -180,6 +181,18 @@ def test_a_picture_from_a_pipe(sample: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, shell=True, capture_output=True, timeout=25, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_that_does_not_fit_leaves_nothing(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*args: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "writev", full)
+    assert main(["dump", "--png", str(tmp_path / "a.png"), str(sample)]) == 1
+    assert capsys.readouterr().err == f"Error: cannot write {tmp_path / 'a.png'}: No space left on device\n"
+    assert not (tmp_path / "a.png").exists()
 
 
 def test_a_picture_is_written_over_nothing_else(sample: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dcm.cli import main
 from tests.cli.runner import run_dcm, run_on_terminal
 from tests.sort.messes import contents, mess
 from tests.store.instances import write_file
@@ -54,6 +55,13 @@ def test_options_and_report(source: Path, tmp_path: Path) -> None:
     assert {(file["state"], file["dest"]) for file in told["each"]} == {("sorted", f"1.2.{n}") for n in range(3)}
 
 
+def test_a_report_on_a_terminal_is_harmless(source: Path, tmp_path: Path) -> None:
+    (source / "evil \u202egnp\x9b2J.dcm").write_bytes((source / "0").read_bytes())
+    done = run_dcm("sort", "-n", "--report", "-", source, tmp_path / "sorted")
+    assert "evil \\u202egnp\\u009b2J.dcm" in done.stdout
+    assert str(source / "evil \u202egnp\x9b2J.dcm") in [file["path"] for file in json.loads(done.stdout)["each"]]
+
+
 def test_reports_that_are_no_files(source: Path, tmp_path: Path) -> None:
     before = Path(os.devnull).stat()
     assert run_dcm("sort", "-n", "--report", os.devnull, source, tmp_path / "sorted").returncode == 0
@@ -62,6 +70,20 @@ def test_reports_that_are_no_files(source: Path, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "that is where the instances go" in done.stderr
     assert not (tmp_path / "sorted").exists()
+
+
+def test_what_was_done_is_told_also_where_the_report_cannot_be_written(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dcm.report._base.write_whole", full)
+    code = main(["sort", "--report", str(tmp_path / "r.json"), str(source), str(tmp_path / "sorted")])
+    assert code == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == f"Error: cannot write the report to {tmp_path / 'r.json'}: No space left on device"
+    assert told[1].endswith(": 3 sorted")
 
 
 def test_a_path_with_a_template_and_a_quiet_run(source: Path, tmp_path: Path) -> None:
