@@ -51,6 +51,12 @@ def check_report_path(path: Path | None, to_be_made: Iterable[Path] = ()) -> Non
     made = [directory.absolute() for directory in to_be_made]
     if path.absolute() in made:
         raise UsageError(f"cannot write the report to {path}: that is where the instances go")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as exc:  # its name is too long, say
+        raise UsageError(f"cannot write the report to {path}: {exc.strerror}") from exc
     if path.exists() and not path.is_file():  # /dev/null, say
         if not os.access(path, os.W_OK):
             raise UsageError(f"cannot write the report to {path}: it cannot be written to")
