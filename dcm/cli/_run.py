@@ -103,6 +103,10 @@ def _run(root: click.Command, args: Sequence[str] | None, state: CliState) -> in
             raise OutputError(problem) from exc
         print_error(": ".join(str(part) for part in (exc.filename, exc.strerror or exc) if part))
         return state.error_code
+    except UnicodeEncodeError as exc:
+        _traceback_if(state.debug)
+        print_error(*_about_encoding(exc))
+        return state.error_code
     except Exception as exc:  # noqa: BLE001 - a mistake of ours; the user gets a line, and we get a report
         _traceback_if(state.debug)
         print_error(f"unexpected {type(exc).__name__}: {exc}", "" if state.debug else "dcm --debug shows where")
@@ -120,6 +124,13 @@ def _misplaced(root: click.Command, error: click.ClickException) -> click.UsageE
     words = error.ctx.command_path.split(" ")
     place = " ".join([words[0], name, *words[1:]])
     return click.UsageError(f"{name} goes before the command: {place}", ctx=error.ctx)
+
+
+def _about_encoding(error: UnicodeEncodeError) -> tuple[str, str]:
+    """What to say of text that cannot be encoded, and what to do about it."""
+    if error.encoding.lower() == sys.getfilesystemencoding().lower() != "utf-8":
+        return f"no file can be called {error.object!r} in this locale ({error.encoding})", "PYTHONUTF8=1 dcm ... can"
+    return f"unexpected {type(error).__name__}: {error}", "dcm --debug shows where"
 
 
 def print_error(message: str, hint: str = "") -> None:

@@ -63,6 +63,22 @@ def test_what_nobody_expected_is_a_line_too(error: Exception, line: str, capsys:
     assert capsys.readouterr().err == line
 
 
+def test_a_name_that_the_locale_has_no_letters_for(tmp_path: Path) -> None:
+    ds = data.data_set()
+    ds.SpecificCharacterSet, ds.PatientName = "ISO_IR 192", "Yamada^Tarou=山田^太郎"
+    (tmp_path / "mess").mkdir()
+    ds.save_as(tmp_path / "mess" / "a.dcm", enforce_file_format=True)
+    command = f"{DCM_SH} sort --dir-format '{{PatientName}}/{{SOPInstanceUID}}' mess sorted"
+    legacy = "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0"
+    code, _, shown = run_shell(f"{legacy} {command}", tmp_path)
+    assert code == 1
+    error, hint = shown.decode().splitlines()
+    assert error.startswith("Error: no file can be called 'Yamada^Tarou=")
+    assert error.endswith(" in this locale (ascii)")
+    assert hint == "       PYTHONUTF8=1 dcm ... can"
+    assert run_shell(f"LC_ALL=C PYTHONUTF8=1 {command}", tmp_path)[0] == 0
+
+
 def test_debug_shows_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command_that_raises(KeyError("x"), debug=True), []) == 1
     shown = capsys.readouterr().err
