@@ -14,8 +14,8 @@ from dcm.text import safe_text
 
 __all__ = ["setup_logging"]
 
-# They log identifiers of data sets, and warn with values of attributes; the last one lists all of its plugins.
-_TALKATIVE = ("pynetdicom", "pydicom", "py.warnings", "pylibjpeg")
+# They log identifiers of data sets, and warn with values of attributes; the last two list their plugins.
+_TALKATIVE = ("pynetdicom", "pydicom", "py.warnings", "pylibjpeg", "openjpeg")
 
 # Of this process, so that setting up once more replaces them.
 _installed: list[logging.Handler] = []
