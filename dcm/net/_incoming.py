@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dcm.errors import DcmError
 from dcm.instance import Instance
+from dcm.net._data_in import Incoming
 from dcm.net.wire import Command, CommandField
 from dcm.node import DicomOpType
-from dcm.part10 import pack_meta
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
@@ -30,8 +29,10 @@ if TYPE_CHECKING:
     Handler: TypeAlias = "Callable[[DicomEvent], Awaitable[int]]"
     TempMaker: TypeAlias = "Callable[[Association], Callable[[], TempFile]]"
     Unkept: TypeAlias = "Callable[[Association, str, Exception], None]"
+    Begin: TypeAlias = "Callable[[DicomEvent, Pending], bool]"
+    Beginner: TypeAlias = "Callable[[Association], Begin | None]"
 
-__all__ = ["DicomEvent", "StoreService", "log_unkept"]
+__all__ = ["DicomEvent", "Pending", "StoreService", "log_unkept"]
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +42,6 @@ CLASS_NOT_SUPPORTED = 0x0122
 UNRECOGNISED_OPERATION = 0x0211
 OUT_OF_RESOURCES = 0xA700
 CANNOT_UNDERSTAND = 0xC000
-
-# Up to here an instance is kept whole, from here on it streams to disk in pieces of this size.
-SPILL_SIZE = 1 << 20
-# What may wait for the disk before we stop reading from the peer.
-_HIGH_WATER = 4 * SPILL_SIZE
-_HEAD_SIZE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -78,133 +73,6 @@ class DicomEvent:
     move_originator_id: int | None = field(default=None)
 
 
-class _Incoming:
-    """The data set of one C-STORE request on its way in."""
-
-    def __init__(self, service: StoreService, association: Association, context_id: int, command: Command) -> None:
-        self.association = association
-        self.context_id = context_id
-        self.command = command
-        self.error: BaseException | None = None
-        self.unwanted = False  # the association is over
-        self._service = service
-        self._syntax = association.wire.contexts[context_id].transfer_syntax
-        self._data = bytearray()
-        self._head = b""
-        self._temp: TempFile | None = None
-        self._temp_lock = threading.Lock()
-        self._offset = 0
-        self._stream: asyncio.Task[None] | None = None
-        self._chunks: list[bytearray] = []
-        self._waiting = 0
-        self._ended = False
-        self._wake: asyncio.Future[None] | None = None
-
-    def feed(self, data: memoryview, last: bool) -> None:
-        """Take a part of the data set (called by the association as it arrives)."""
-        if self.unwanted:
-            return
-        self._data += data
-        if len(self._data) >= SPILL_SIZE and not (last and self._stream is None):
-            self._spill()
-        if last:
-            self._end()
-            self._service.received(self)
-
-    def _spill(self) -> None:
-        chunk, self._data = self._data, bytearray()
-        if self.error is not None:
-            return
-        self._chunks.append(chunk)
-        self._waiting += len(chunk)
-        if self._stream is None:
-            self._head = bytes(chunk[:_HEAD_SIZE])
-            self._stream = asyncio.get_running_loop().create_task(self._write())
-        elif self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
-        if self._waiting > _HIGH_WATER:
-            self.association.pause("disk")
-
-    def _end(self) -> None:
-        self._ended = True
-        if self._stream is not None:
-            self._spill()
-
-    async def _write(self) -> None:
-        """Write what arrives, all that has come meanwhile at a time, in worker threads."""
-        bridge = self._service.bridge
-        try:
-            make_temp = self._service.temp_maker(self.association)
-            while self._chunks or not self._ended:
-                if self._chunks:
-                    chunks, size = self._chunks, self._waiting
-                    self._chunks = []
-                    await bridge.run(self._append, make_temp, chunks, cost=size)
-                    self._waiting -= size
-                    if self._waiting <= _HIGH_WATER // 2:
-                        self.association.resume("disk")
-                else:
-                    self._wake = asyncio.get_running_loop().create_future()
-                    await self._wake
-        except (OSError, DcmError) as error:
-            # What is still to come of this instance is read and dropped; the sender is told at its end.
-            self.error = error
-            self._chunks.clear()
-            self.association.resume("disk")
-
-    def _append(self, make_temp: Callable[[], TempFile], chunks: list[bytearray]) -> None:
-        """Write what has come, in a worker thread; the first time, what goes before it as well."""
-        with self._temp_lock:
-            if self.unwanted:
-                return
-            try:
-                if self._temp is None:
-                    self._temp = make_temp()
-                    meta = pack_meta(*self._identity, self.association.calling_ae)
-                    self._offset = len(meta)
-                    self._temp.write(meta)
-                self._temp.write(*chunks)
-            except BaseException:
-                # At once, and not with the last reference to it: the disk may be full.
-                if self._temp is not None:
-                    self._temp.discard()
-                raise
-
-    def _drop(self) -> None:
-        """Discard what was written, in a worker thread; another one may still be writing."""
-        with self._temp_lock:
-            if self._temp is not None:
-                self._temp.discard()
-
-    @property
-    def _identity(self) -> tuple[str, str, str]:
-        return self.command.affected_class or "", self.command.affected_instance or "", self._syntax
-
-    async def finish(self) -> Instance:
-        """Return the instance when all of it is in memory, or on its way to disk no more.
-
-        Raises
-        ------
-        OSError, DcmError
-            It could not be written.
-        """
-        source = self.association.calling_ae
-        if self._stream is None:
-            return Instance.from_buffer(*self._identity, self._data, source)
-        await self._stream
-        if self.error is not None:
-            raise self.error
-        assert self._temp is not None
-        temp, self._temp = self._temp, None
-        return Instance.from_temp(*self._identity, temp, self._offset, self._head, source)
-
-    async def discard(self) -> None:
-        """Give up; `unwanted` is set."""
-        if self._stream is not None:
-            self._stream.cancel()
-            await self._service.bridge.run(self._drop)
-
-
 class _Ignored:
     """A data set that nobody wants: a request that is refused, with its status sent at the end."""
 
@@ -229,20 +97,33 @@ class StoreService:
         ``await handler(event)`` returns the DIMSE status of the answer. It is not sent before.
     unkept : callable, optional
         Told of an instance that could not be written while it came, so that there is none for the handler.
+    beginner : callable, optional
+        ``beginner(association)`` may return who takes small instances of it without a task: ``begin(event, pending)``
+        has ``pending.answer(status)`` called later, or returns False where the handler is to be asked.
     """
 
-    def __init__(self, bridge: Bridge, temp_maker: TempMaker, handler: Handler, unkept: Unkept | None = None) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        temp_maker: TempMaker,
+        handler: Handler,
+        unkept: Unkept | None = None,
+        beginner: Beginner | None = None,
+    ) -> None:
         self.bridge = bridge
         self.temp_maker = temp_maker
         self._handler = handler
         self._unkept = unkept or log_unkept
-        self._incoming: dict[Association, _Incoming] = {}
+        self._beginner = beginner
+        self._pending: set[Pending] = set()
+        self._answered: asyncio.Future[None] | None = None
+        self._incoming: dict[Association, Incoming] = {}
         self._tasks: dict[asyncio.Task[None], Association] = {}
         self._discarding: set[asyncio.Task[None]] = set()
 
     def request_received(
         self, association: Association, context_id: int, command: Command
-    ) -> _Incoming | _Ignored | None:
+    ) -> Incoming | _Ignored | None:
         """Begin to act on a request."""
         if command.field == CommandField.C_CANCEL_RQ:
             return None
@@ -252,7 +133,7 @@ class StoreService:
             return None
         refusal = self._refusal(association, context_id, command)
         if refusal is None:
-            incoming = _Incoming(self, association, context_id, command)
+            incoming = Incoming(self, association, context_id, command)
             self._incoming[association] = incoming
             return incoming
         return _refuse(association, context_id, command, refusal)
@@ -267,10 +148,37 @@ class StoreService:
             return CLASS_NOT_SUPPORTED
         return None
 
-    def received(self, incoming: _Incoming) -> None:
+    def received(self, incoming: Incoming) -> None:
         """All of an instance has come."""
         self._incoming.pop(incoming.association, None)
-        self._start(incoming.association, self._store(incoming))
+        if not self._begin(incoming):
+            self._start(incoming.association, self._store(incoming))
+
+    def _begin(self, incoming: Incoming) -> bool:
+        """Have it taken without a task, if somebody does that."""
+        association = incoming.association
+        instance = incoming.whole() if self._beginner is not None else None
+        if instance is None:
+            return False
+        assert self._beginner is not None
+        begin = self._beginner(association)
+        if begin is None:
+            return False
+        pending = Pending(self, association, incoming.context_id, incoming.command)
+        if not begin(_event(association, incoming.command, instance), pending):
+            return False
+        association.begin_answer()
+        self._pending.add(pending)
+        return True
+
+    def answered(self, pending: Pending) -> bool:
+        """Forget a request that is about to be answered; False where nobody wants to know any more."""
+        if pending not in self._pending:
+            return False
+        self._pending.discard(pending)
+        if not self._pending and self._answered is not None and not self._answered.done():
+            self._answered.set_result(None)
+        return True
 
     def association_requested(self, association: Association, request: object) -> None:
         """Nothing to do: we asked for this association ourselves. A listener answers."""
@@ -281,7 +189,7 @@ class StoreService:
         if incoming is not None:
             self._discard(incoming)
 
-    def _discard(self, incoming: _Incoming) -> None:
+    def _discard(self, incoming: Incoming) -> None:
         incoming.unwanted = True
         task = asyncio.get_running_loop().create_task(incoming.discard())
         self._discarding.add(task)
@@ -292,6 +200,7 @@ class StoreService:
         for incoming in self._incoming.values():
             self._discard(incoming)
         self._incoming.clear()
+        self._pending.clear()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -300,8 +209,12 @@ class StoreService:
 
     async def settled(self) -> None:
         """Wait until every instance that has come was handled."""
-        while self._tasks:
-            await asyncio.wait(list(self._tasks))
+        while self._tasks or self._pending:
+            if self._tasks:
+                await asyncio.wait(list(self._tasks))
+            else:
+                self._answered = asyncio.get_running_loop().create_future()
+                await self._answered
 
     def _start(self, association: Association, coroutine: Coroutine[None, None, None]) -> None:
         association.begin_answer()
@@ -315,7 +228,7 @@ class StoreService:
     async def _echo(self, association: Association, context_id: int, command: Command, event: DicomEvent) -> None:
         _Answer(association, context_id, command, await self._handle(event, association.peer)).send()
 
-    async def _store(self, incoming: _Incoming) -> None:
+    async def _store(self, incoming: Incoming) -> None:
         association, command = incoming.association, incoming.command
         try:
             instance = await incoming.finish()
@@ -323,15 +236,7 @@ class StoreService:
             self._unkept(association, safe_text(command.affected_instance or "without a UID", 80), error)
             _Answer(association, incoming.context_id, command, OUT_OF_RESOURCES).send()
             return
-        event = DicomEvent(
-            DicomOpType.STORE,
-            association.calling_ae,
-            association.called_ae,
-            association.address,
-            instance,
-            command.move_originator or "",
-            command.move_originator_id,
-        )
+        event = _event(association, command, instance)
         # Not closed here: the handler may keep it, and a worker thread may still read it where we are cancelled. Its
         # file goes with the last reference.
         status = await self._handle(event, association.peer)
@@ -383,6 +288,36 @@ class _Answer:
 
     def send(self) -> None:
         self._association.respond(self._context_id, self._response)
+
+
+class Pending:
+    """A C-STORE request that somebody acts on who will answer it."""
+
+    def __init__(self, service: StoreService, association: Association, context_id: int, request: Command) -> None:
+        self._service = service
+        self._association = association
+        self._context_id = context_id
+        self._request = request
+
+    def answer(self, status: int) -> bool:
+        """Answer it; False where it is too late for that."""
+        if not self._service.answered(self):
+            return False
+        _Answer(self._association, self._context_id, self._request, status).send()
+        self._association.end_answer()
+        return True
+
+
+def _event(association: Association, command: Command, instance: Instance) -> DicomEvent:
+    return DicomEvent(
+        DicomOpType.STORE,
+        association.calling_ae,
+        association.called_ae,
+        association.address,
+        instance,
+        command.move_originator or "",
+        command.move_originator_id,
+    )
 
 
 def _refuse(association: Association, context_id: int, command: Command, status: int) -> _Ignored | None:

@@ -30,7 +30,7 @@ from dcm.text import safe_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dcm.net._incoming import Handler
+    from dcm.net._incoming import Begin, Handler
     from dcm.net._owner import DataSink
     from dcm.net._policy import EventFilter
     from dcm.net.wire import AssociateRequest, Command
@@ -57,6 +57,7 @@ class _Entry(NamedTuple):
     new_temp: Callable[[], TempFile]
     private_classes: frozenset[str]
     unkept: Callable[[DicomEvent, str, Exception], None] | None
+    begin: Begin | None
 
 
 class Listener:
@@ -93,7 +94,7 @@ class Listener:
         self._tls = tls
         self._limits = limits or Limits()
         self._private_classes = frozenset(private_classes)
-        self._service = StoreService(bridge, self._temp_maker, self._dispatch, self._unkept)
+        self._service = StoreService(bridge, self._temp_maker, self._dispatch, self._unkept, self._beginner)
         self._handlers: list[_Entry] = []
         self._free = asyncio.Condition()
         self._server: asyncio.Server | None = None
@@ -180,6 +181,7 @@ class Listener:
         new_temp: Callable[[], TempFile] | None = None,
         private_classes: Iterable[str] = (),
         unkept: Callable[[DicomEvent, str, Exception], None] | None = None,
+        begin: Begin | None = None,
     ) -> _Entry:
         """Add a handler as soon as no other one collides with it.
 
@@ -194,8 +196,10 @@ class Listener:
         unkept : callable, optional
             Told of each instance that is refused because `new_temp` could not make a file, or it could not be written:
             an event without it, its UID and why. That is logged where not given.
+        begin : callable, optional
+            Asked before the handler for instances that are in memory, and must not wait: see `StoreService`.
         """
-        entry = _Entry(event_filter, handler, new_temp or temp_file, frozenset(private_classes), unkept)
+        entry = _Entry(event_filter, handler, new_temp or temp_file, frozenset(private_classes), unkept, begin)
         async with self._free:
             await self._free.wait_for(lambda: not any(event_filter.collides(e.event_filter) for e in self._handlers))
             self._handlers.append(entry)
@@ -220,6 +224,12 @@ class Listener:
             if entry.event_filter.matches(DicomOpType.STORE, association.calling_ae):
                 return entry.new_temp
         return temp_file
+
+    def _beginner(self, association: Association) -> Begin | None:
+        for entry in self._handlers:
+            if entry.event_filter.matches(DicomOpType.STORE, association.calling_ae):
+                return entry.begin
+        return None
 
     def _unkept(self, association: Association, uid: str, error: Exception) -> None:
         event = DicomEvent(DicomOpType.STORE, association.calling_ae, association.called_ae, association.address)

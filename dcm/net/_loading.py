@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dcm._unchanged import FileMark, unreadable
 from dcm.errors import DcmError, InvalidDicomError, StoreError
 from dcm.instance import Instance
-from dcm.net._incoming import SPILL_SIZE
+from dcm.net._data_in import SPILL_SIZE
 from dcm.peek import peek_file
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dcm.errors import DcmError, NetworkError
 from dcm.instance import Instance
-from dcm.net._incoming import SPILL_SIZE
+from dcm.net._data_in import SPILL_SIZE
 from dcm.net._loading import BATCH_BYTES, load_all
 from dcm.net._registry import class_name, wants_class
 from dcm.net._tasks import cancel_all

@@ -220,7 +220,9 @@ class Forwarder:
         reception = self._reception = self._make_reception()
         async with self._entity.listening() as listener:
             self._listener = listener
-            await listener.register(reception, EventFilter(), self._spool.new_temp, unkept=reception.unkept)
+            await listener.register(
+                reception, EventFilter(), self._spool.new_temp, unkept=reception.unkept, begin=reception.begin
+            )
             self.ready(listener.port)
             self._notifier.ready("listening")
             self._changed()

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from dcm._bridge import Bridge
     from dcm.instance import Instance
     from dcm.net import DicomEvent
+    from dcm.net._incoming import Pending
     from dcm.route import Router, Way
     from dcm.spool._intake import Route
     from dcm.spool._spool import Spool
 
-    _Outcome: TypeAlias = "tuple[_Arrival, Admitted | BaseException, asyncio.Future[bool] | None]"
+    _Outcome: TypeAlias = "tuple[Admitted | BaseException, asyncio.Future[bool] | None]"
 
 __all__ = ["Ack", "Reception", "Tally", "decide"]
 
@@ -86,16 +87,14 @@ class Tally:
 
 
 class _Arrival:
-    """An instance that has come, and who waits for it to be kept."""
+    """An instance that has come, and what to do when it is kept."""
 
-    __slots__ = ("future", "instance", "origin", "ways")
+    __slots__ = ("instance", "origin", "then", "ways")
 
-    def __init__(
-        self, instance: Instance, origin: Origin, future: asyncio.Future[tuple[Admitted, asyncio.Future[bool] | None]]
-    ) -> None:
+    def __init__(self, instance: Instance, origin: Origin, then: Callable[[_Arrival, _Outcome], None]) -> None:
         self.instance = instance
         self.origin = origin
-        self.future = future
+        self.then = then
         self.ways: list[Way] = []
 
 
@@ -155,18 +154,15 @@ class Reception:
         instance = event.instance
         if instance is None:
             return _SUCCESS  # C-ECHO
-        origin = Origin(event.calling_ae, event.called_ae, event.address)
-        self.tally.received += 1
-        self.tally.n_bytes += instance.size
+        origin = _origin(event)
+        self._came(instance)
         try:
             if self._ack is Ack.RECEIVED:
                 await self._keep_later(instance, origin)
                 return _SUCCESS
             admitted, future = await self._keep(instance, origin)
         except asyncio.CancelledError:
-            # Time was up when it came: nobody is told anything, and it comes again.
-            self.tally.received -= 1
-            self.tally.n_bytes -= instance.size
+            self._came(instance, -1)
             raise
         except (DcmError, OSError) as error:
             self.tally.refused += 1
@@ -176,6 +172,34 @@ class Reception:
             return _SUCCESS
         return await self._delivered(admitted.entry_id, future)
 
+    def begin(self, event: DicomEvent, pending: Pending) -> bool:
+        """Take a small instance, and answer when it is kept, without a task: that would be half of the work.
+
+        False where it takes more than that.
+        """
+        instance = event.instance
+        if self._ack is not Ack.DURABLE or instance is None or not instance.in_memory:
+            return False
+
+        def then(arrival: _Arrival, outcome: _Outcome) -> None:
+            admitted = outcome[0]
+            if not pending.answer(_SUCCESS if isinstance(admitted, Admitted) else _OUT_OF_RESOURCES):
+                self._came(arrival.instance, -1)
+            elif isinstance(admitted, Admitted):
+                self._kept(arrival, admitted)
+            else:
+                self.tally.refused += 1
+                self._not_kept(_uid(arrival.instance), arrival.origin, admitted)
+
+        self._came(instance)
+        self._write(_Arrival(instance, _origin(event), then))
+        return True
+
+    def _came(self, instance: Instance, n: int = 1) -> None:
+        """Count it; or not, where time was up when it came: nobody is told anything, and it comes again."""
+        self.tally.received += n
+        self.tally.n_bytes += n * instance.size
+
     async def finish(self) -> None:
         """Wait until what was acknowledged beforehand is kept; who waits for a delivery waits no longer."""
         self.verdicts.give_up()
@@ -183,14 +207,27 @@ class Reception:
             await asyncio.wait(self._late)
 
     async def _keep(self, instance: Instance, origin: Origin) -> tuple[Admitted, asyncio.Future[bool] | None]:
-        arrival = _Arrival(instance, origin, asyncio.get_running_loop().create_future())
+        done: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
+
+        def then(arrival: _Arrival, outcome: _Outcome) -> None:
+            if not done.done():  # time was up when it came
+                done.set_result(outcome)
+
+        arrival = _Arrival(instance, origin, then)
         if instance.in_memory:
             self._write(arrival)
         else:
             # A large one takes its time: nobody waits for that.
             _go_on(await self._bridge.run(self._admit, [arrival]))
-        admitted, future = await arrival.future
-        ways = arrival.ways
+        admitted, future = await done
+        if isinstance(admitted, BaseException):
+            raise admitted
+        self._kept(arrival, admitted)
+        return admitted, future
+
+    def _kept(self, arrival: _Arrival, admitted: Admitted) -> None:
+        """Count an instance that is kept, and have it delivered."""
+        uid, origin = arrival.instance.sop_instance_uid, arrival.origin
         if self._full:
             self._full = False
             log.warning("there is room in the spool again")
@@ -200,14 +237,13 @@ class Reception:
             self.tally.repeated += 1
         else:
             self.tally.conflicts += 1
-            log.warning("%s of %s was here before, with other bytes", _uid(instance), _sender(origin))
+            log.warning("%s of %s was here before, with other bytes", safe_text(uid, 80), _sender(origin))
         if log.isEnabledFor(logging.INFO):
             kind, dests = admitted.kind.value, plural(admitted.n_deliveries, "destination")
-            log.info("received %s of %s: %s, for %s", _uid(instance), _sender(origin), kind, dests)
-        self._admitted(ways if admitted.n_deliveries else ())
-        return admitted, future
+            log.info("received %s of %s: %s, for %s", safe_text(uid, 80), _sender(origin), kind, dests)
+        self._admitted(arrival.ways if admitted.n_deliveries else ())
 
-    def _admit(self, batch: Sequence[_Arrival]) -> list[_Outcome]:
+    def _admit(self, batch: Sequence[_Arrival]) -> list[tuple[_Arrival, _Outcome]]:
         """Keep some, in a worker thread."""
         admitted: Sequence[Admitted | BaseException]
         try:
@@ -217,7 +253,7 @@ class Reception:
         finally:
             for arrival in batch:
                 arrival.instance.close()
-        return [(arrival, each, self._expect(each)) for arrival, each in zip(batch, admitted, strict=True)]
+        return [(arrival, (each, self._expect(each))) for arrival, each in zip(batch, admitted, strict=True)]
 
     def _route(self, arrival: _Arrival) -> Route:
         return lambda instance: [way.key for way in decide(self.router, instance, arrival.ways)]
@@ -265,9 +301,9 @@ class Reception:
         """Learn of an instance that could not be written while it came; its sender is told so."""
         self.tally.received += 1
         self.tally.refused += 1
-        self._not_kept(uid, Origin(event.calling_ae, event.called_ae, event.address), error)
+        self._not_kept(uid, _origin(event), error)
 
-    def _not_kept(self, uid: str, origin: Origin, error: Exception) -> None:
+    def _not_kept(self, uid: str, origin: Origin, error: BaseException) -> None:
         """Say why; that the disk is full is said now and then, and not for every instance that is sent meanwhile."""
         if isinstance(error, DcmError) and isinstance(error.__cause__, DamagedError):
             self._broken(error)
@@ -280,15 +316,13 @@ class Reception:
             log.error("%s: senders are told to come back later", safe_text(error))
 
 
-def _go_on(outcomes: Sequence[_Outcome]) -> None:
+def _go_on(outcomes: Sequence[tuple[_Arrival, _Outcome]]) -> None:
     """Let those go on whose instances were written."""
-    for arrival, admitted, future in outcomes:
-        if arrival.future.done():  # time was up when it came
-            continue
-        if isinstance(admitted, BaseException):
-            arrival.future.set_exception(admitted)
-        else:
-            arrival.future.set_result((admitted, future))
+    for arrival, outcome in outcomes:
+        try:
+            arrival.then(arrival, outcome)
+        except Exception:  # noqa: PERF203 - the others are to be answered
+            log.exception("%s is kept, but what comes then failed", _uid(arrival.instance))
 
 
 def decide(router: Router, instance: Instance, noted: list[Way]) -> tuple[Way, ...]:
@@ -300,6 +334,10 @@ def decide(router: Router, instance: Instance, noted: list[Way]) -> tuple[Way, .
         raise
     noted += [way for way in ways if way not in noted]
     return ways
+
+
+def _origin(event: DicomEvent) -> Origin:
+    return Origin(event.calling_ae, event.called_ae, event.address)
 
 
 def _uid(instance: Instance) -> str:
