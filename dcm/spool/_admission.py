@@ -28,11 +28,11 @@ from dcm.spool._shards import Name, Placed
 from dcm.spool._verify import check_of
 from dcm.spool._words import NO_WAY, Admitted, Arrival, Delivery, OnConflict, Origin
 
-__all__ = ["Candidate", "Known", "candidate_of", "compare", "find_known", "record", "rerouted"]
+__all__ = ["Candidate", "There", "Known", "candidate_of", "compare", "find_known", "record", "rerouted"]
 
 # A sender that gives one UID to all that it has must not make each arrival slower than the one before.
 _MOST_COMPARED = 64
-_There: TypeAlias = "tuple[Sequence[Sequence[Any]], Sequence[Sequence[Any]]]"
+There: TypeAlias = "tuple[Sequence[Sequence[Any]], Sequence[Sequence[Any]]]"
 _INSERT_ENTRY = (
     "INSERT INTO entry (id, uid_hash, uid, sop_class, syntax, size, offset, received_ns, calling, called, address,"
     " conflict, segment, position, checksum, live) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -47,6 +47,7 @@ class Known:
     entries: list[int] = field(default_factory=list)
     past: list[int] = field(default_factory=list)
     others: bool = False
+    gone: bool = False  # something could not be compared, as it was not there
 
     @property
     def same(self) -> bool:
@@ -67,7 +68,7 @@ class Candidate:
     ways: Sequence[str]
     trouble: str
     on_conflict: OnConflict
-    there: _There = ((), ())
+    there: There = ((), ())
     known: Known = field(default_factory=Known)
     file: Name | None = None
     placed: Placed | None = None
@@ -78,7 +79,7 @@ class Candidate:
     error: BaseException | None = None
 
 
-def find_known(db: sqlite3.Connection, hashed: int, uid: str) -> _There:
+def find_known(db: sqlite3.Connection, hashed: int, uid: str) -> There:
     """What there is of a UID: entries, and past entries whose bytes are known, the latest first."""
     entries = db.execute(
         f"SELECT {PLACE_COLUMNS}, syntax FROM entry WHERE uid_hash = ? AND uid = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 - our own words
@@ -92,7 +93,7 @@ def find_known(db: sqlite3.Connection, hashed: int, uid: str) -> _There:
     return entries, past
 
 
-def compare(instance: Instance, files: Files, there: _There) -> Known:
+def compare(instance: Instance, files: Files, there: There) -> Known:
     """Compare an instance with what there is of its UID; reads files, outside of any transaction."""
     known = Known()
     entries, past = there
@@ -105,6 +106,8 @@ def compare(instance: Instance, files: Files, there: _There) -> Known:
             known.entries.append(name.number)
         elif same is False:
             known.others = True
+        else:
+            known.gone = True
     digest = b""
     for number, size, of_past in past:
         if size == instance.size:

@@ -17,6 +17,7 @@ from dcm.part10 import read_meta
 from dcm.spool._journal import failure
 from dcm.spool._log import Log
 from dcm.spool._pool import segment_size
+from dcm.spool._segment_reader import read_all
 from dcm.spool._shards import DIRECTORY, Name, Placed, Shards
 from dcm.text import safe_text
 
@@ -212,9 +213,12 @@ class Files:
         try:
             self._step("write")
             chunks = instance.chunks(_CHUNK)
-            temp.write(instance.meta_bytes(), next(chunks, b""))
+            meta = instance.meta_bytes()
+            temp.write(meta, next(chunks, b""))
             for chunk in chunks:
                 temp.write(chunk)
+            if temp.size != len(meta) + instance.size:
+                raise SpoolError(f"{safe_text(instance.sop_instance_uid)} is cut short")
         except BaseException:
             temp.discard()
             raise
@@ -316,24 +320,27 @@ class Files:
             return self.log.read(name, offset, n)
         fd = os.open(f"{name.shard}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
         try:
-            return os.pread(fd, n, offset)
+            return read_all(fd, n, offset)
         finally:
             os.close(fd)
 
     # -- removing -------------------------------------------------------------------------------------------------
 
     def remove_all(self, names: Sequence[Name]) -> None:
-        """Remove what nobody needs any more; what cannot be removed now is tried again later."""
+        """Remove files of their own that nobody needs any more; what cannot be removed now is tried again later."""
         for name in names:
             if not name.segment:
                 self.remove(name)
-        self.log.forget([name for name in names if name.segment])
+
+    def take_back(self, name: Name) -> None:
+        """Remove what was written and has no entry."""
+        if name.segment:
+            self.log.give_up([name])
+        else:
+            self.remove(name)
 
     def remove(self, name: Name) -> bool:
-        """Remove an instance that nobody needs any more; False where it cannot be removed now."""
-        if name.segment:
-            self.log.forget([name])
-            return True
+        """Remove a file of its own that nobody needs any more; False where that is not possible now."""
         try:
             os.unlink(f"{name.shard}/{name}", dir_fd=self._fd)
         except FileNotFoundError:

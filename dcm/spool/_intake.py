@@ -15,7 +15,7 @@ from dcm._atomic import Buffer
 from dcm.errors import DcmError, InvalidDicomError, SpoolError, SpoolFullError
 from dcm.instance import Instance
 from dcm.route import UnroutedError
-from dcm.spool._admission import Candidate, candidate_of, compare, find_known, record, rerouted
+from dcm.spool._admission import Candidate, There, candidate_of, compare, find_known, record, rerouted
 from dcm.spool._files import Files
 from dcm.spool._group import GroupCommit
 from dcm.spool._journal import Journal
@@ -122,8 +122,8 @@ class Intake:
         Returns
         -------
         bool or None
-            False where it was not needed, and is removed; None where it is not what was written, or cannot be read,
-            and is left alone.
+            False where it was not needed, and is removed; None where it is not what was written, cannot be read, or
+            there is no room, and is left alone.
         """
         try:
             instance = self._files.reopen(name)
@@ -133,10 +133,17 @@ class Intake:
             return None
         origin = Origin(calling_ae=instance.source_ae)
         candidate = candidate_of(instance, origin, *routed(instance, route), self._on_conflict)
-        candidate.file = candidate.adopted = name
+        if not name.segment:
+            candidate.file = candidate.adopted = name
+        # Whether it was synced nobody knows, and a sync after one that failed says nothing: it is written once more.
         self._group.submit([candidate])
         if candidate.error is not None:
-            raise candidate.error
+            if not name.segment:
+                raise candidate.error
+            _log.error("%s cannot be taken in again now: %s", safe_text(candidate.uid), safe_text(candidate.error))
+            return None
+        if name.segment:
+            self._files.log.discard([name])
         return candidate.used
 
     def reroute(self, delivery: Delivery, instance_of: Callable[[Delivery], Instance], route: Route) -> bool:
@@ -220,8 +227,19 @@ class Intake:
         for candidate, found in zip(chosen, there, strict=True):
             if found != candidate.there:  # else it was compared already
                 with _told(candidate):
-                    candidate.known = compare(candidate.instance, self._files, found)
-                    candidate.there = found
+                    self._compare(candidate, found)
+
+    def _compare(self, candidate: Candidate, found: There) -> None:
+        """Compare one; again where what it was compared with has moved, or is through, meanwhile."""
+        while True:
+            candidate.known = compare(candidate.instance, self._files, found)
+            candidate.there = found
+            if not candidate.known.gone:
+                return
+            with self._journal.read() as db:
+                found = find_known(db, candidate.hash, candidate.uid)
+            if found == candidate.there:
+                return  # its file was removed by somebody else
 
     def _write_all(self, chosen: Sequence[Candidate]) -> None:
         """Write what needs a file: to the log, or, where there is no room for a segment, to files of their own."""
@@ -268,10 +286,13 @@ class Intake:
 
     def _keep_only_used(self, candidate: Candidate) -> None:
         """Remove the file of an instance that needed none in the end."""
-        if candidate.file is not None and not candidate.used:
-            self._files.remove(candidate.file)
-        elif candidate.adopted is not None and candidate.adopted.segment:
-            self._files.log.adopted(candidate.adopted)
+        file = candidate.file
+        if file is None:
+            return
+        if not candidate.used:
+            self._files.take_back(file)
+        elif file.segment:
+            self._files.log.recorded([file])
 
     def _take_back(self, candidate: Candidate) -> None:
         """Remove the file of an instance that could not be recorded, unless the journal has it all the same."""
@@ -283,7 +304,9 @@ class Intake:
         except SpoolError:
             return  # it may be needed: the next one who opens the spool will see
         if not recorded:
-            self._files.remove(candidate.file)
+            self._files.take_back(candidate.file)
+        elif candidate.file.segment:
+            self._files.log.recorded([candidate.file])
 
 
 @contextmanager

@@ -258,6 +258,8 @@ class Journal:
                 f"the spool {safe_text(self.path.parent)} was made by a later version of dcm",
                 hint="use that version, at least until the spool is empty",
             )
+        if application == APPLICATION_ID and 0 < version < VERSION:
+            raise DamagedError("an earlier version of dcm made it")
         if (application, version) != (APPLICATION_ID, VERSION):
             raise DamagedError("it is the database of something else")
         return db

@@ -11,17 +11,17 @@ import contextlib
 import logging
 import os
 import threading
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from dcm._atomic import Buffer
 from dcm.errors import SpoolError
-from dcm.spool._pool import FLAGS, Pool, name_of_segment, number_of_segment
-from dcm.spool._segment import MOST_RECORDS, Record, Segment, read_header
+from dcm.spool._pool import FLAGS, Pool, drop_spare, name_of_segment, number_of_segment
+from dcm.spool._segment import LARGEST, MOST_RECORDS, Segment, is_needed, mark_done
+from dcm.spool._segment_reader import Batch, DamagedSegmentError, read_all, read_header
 from dcm.spool._shards import DIRECTORY, Name
+from dcm.spool._uses import Uses
 from dcm.text import safe_text
 
 __all__ = ["MOST_RECORDS", "Log"]
@@ -30,31 +30,8 @@ _log = logging.getLogger(__name__)
 
 # A record has no more than such a part of a segment, so that what is left free at its end is little.
 _RECORD_PART = 4
-# So many segments, and so many times what is needed in them, may lie about before what is needed is moved.
-_SLACK = 8
-_SPARSE = 4
-
-
-@dataclass(slots=True)
-class _Use:
-    """What is needed in a segment: so many instances, so many bytes; and the numbers of all that ever were in it."""
-
-    n: int = 0
-    n_bytes: int = 0
-    first: int = 0
-    last: int = 0
-    looked: bool = True  # of a segment of an earlier run, the numbers are not known until somebody has looked
-
-    def add(self, record: Record) -> None:
-        self.n += 1
-        self.n_bytes += record.offset + record.size
-        self.first = self.first or record.number
-        self.last = record.number
-
-    def take(self, names: Sequence[Name]) -> None:
-        # Never below nothing: what another process has dropped is counted anew before it is forgotten here.
-        self.n = max(0, self.n - len(names))
-        self.n_bytes = max(0, self.n_bytes - sum(name.offset + name.size for name in names))
+# Of a segment that cannot be read: no record takes less than so many bytes.
+_LEAST_RECORD = 256
 
 
 class Log:
@@ -88,7 +65,9 @@ class Log:
         self._lock = threading.Lock()
         self._pool: Pool | None = None
         self._current: Segment | None = None
-        self._uses: dict[int, _Use] = {}
+        self._owner = False
+        self._bad: set[int] = set()
+        self.uses = Uses()
         self._still_needed: Callable[[int, int, int], bool] = lambda *_: False
         self._fd = -1
         if size:
@@ -121,23 +100,32 @@ class Log:
         """
         if self._fd < 0:
             return 0
+        self._owner = True
         self._still_needed = still_needed
         os.fsync(self._fd)
         for number in filter(None, map(number_of_segment, os.listdir(self._fd))):
-            self._uses[number] = _Use(*needed.get(number, (0, 0)), looked=False)
+            self.uses.found(number, *needed.get(number, (0, 0)))
         highest = self._highest()
         if self._size:
             # Entries whose segment is gone must not find another one in its place.
-            self._pool = Pool(self._fd, self._size, self._check_room, max([0, *needed, *self._uses]))
+            self._pool = Pool(self._fd, self._size, self._check_room, max([0, *needed, *self.uses.numbers()]))
+        else:
+            drop_spare(self._fd)
         return highest
 
     def _highest(self) -> int:
-        """The greatest number of an instance: later segments have greater ones."""
-        for number in sorted(self._uses, reverse=True):
-            highest = max((record.number for record in self.records(number)), default=0)
+        """The greatest number of an instance, or one that is greater: later segments have greater ones."""
+        margin = 0
+        for number in reversed(self.uses.numbers()):
+            try:
+                with self.batches(number) as batches:
+                    highest = max((record.number for batch in batches for record in batch.records), default=0)
+            except (OSError, DamagedSegmentError):
+                margin += LARGEST // _LEAST_RECORD  # who knows what was in there
+                continue
             if highest:
-                return highest
-        return 0
+                return highest + margin
+        return margin
 
     def close(self) -> None:
         """Let go of it."""
@@ -181,7 +169,7 @@ class Log:
                 segment, end = self._place(records, start)
                 names += self._append(segment, records[start:end], images[start:end])
         except BaseException:
-            self.forget(names)
+            self.give_up(names)
             raise
         return names
 
@@ -203,41 +191,53 @@ class Log:
         try:
             placed = segment.append(records, images, self._step)
         except BaseException:
-            # What is on the disk now nobody knows: what comes next must not come behind it.
-            self._leave(segment)
+            # What is on the disk now nobody knows: what comes next must not come behind it, nor ever in that file.
+            self._leave(segment, bad=True)
             raise
-        with self._lock:
-            for record in placed:
-                self._uses[segment.number].add(record)
+        self.uses.appended(segment.number, placed)
         return [Name(r.number, r.received_ns, r.offset, r.size, segment.number, r.position) for r in placed]
 
     def _begin_next(self) -> Segment:
         assert self._pool is not None
         segment = self._pool.take()
-        before = self._current
+        self.uses.begun(segment.number)
         with self._lock:
-            self._uses[segment.number] = _Use()
-            self._current = segment
+            before, self._current = self._current, segment
         if before is not None:
             self._leave(before)
         return segment
 
-    def _leave(self, segment: Segment) -> None:
-        """Write nothing more to a segment."""
+    def _leave(self, segment: Segment, *, bad: bool = False) -> None:
+        """Write nothing more to a segment; where the disk does not take what is written to it, never again."""
         with self._lock:
             if self._current is segment:
                 self._current = None
+            if bad:
+                self._bad.add(segment.number)
         segment.close()
         self._release(segment.number)
+
+    def recorded(self, names: Sequence[Name]) -> None:
+        """Say that instances that were appended have entries in the journal."""
+        self.uses.recorded(names)
+
+    def give_up(self, names: Sequence[Name]) -> None:
+        """Say that instances that were appended get no entries."""
+        self.uses.given_up(names)
+        self._mark(names)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
     def path(self, name: Name) -> str:
         """The file that an instance is in."""
-        return f"{self._root}/{name_of_segment(name.segment)}"
+        return self.path_of(name.segment)
+
+    def path_of(self, number: int) -> str:
+        """The file of a segment."""
+        return f"{self._root}/{name_of_segment(number)}"
 
     def read(self, name: Name, offset: int, n: int) -> bytes:
-        """Bytes of a record.
+        """Bytes of a record, all of those that are asked for.
 
         Raises
         ------
@@ -248,7 +248,7 @@ class Log:
         """
         file = name_of_segment(name.segment)
         with self._open(name.segment) as fd:
-            data = os.pread(fd, n, name.position + offset)
+            data = read_all(fd, n, name.position + offset)
             # Before a segment is written over it loses its name: what still has it was not.
             os.stat(file, dir_fd=self._fd, follow_symlinks=False)
         return data
@@ -264,18 +264,32 @@ class Log:
         found = os.stat(name_of_segment(name.segment), dir_fd=self._fd, follow_symlinks=False)
         return max(0, min(found.st_size - name.position, name.offset + name.size))
 
-    def records(self, number: int) -> Iterator[Record]:
-        """Yield what is in a segment, in order of arrival.
+    @contextlib.contextmanager
+    def batches(self, number: int) -> Iterator[Iterator[Batch]]:
+        """Give what is in a segment, in order of arrival; nothing where nothing was ever written to it.
 
         Raises
         ------
+        DamagedSegmentError
+            It is not what was written.
         OSError
             It cannot be read.
         """
         with self._open(number) as fd:
             segment = read_header(fd)
-            if segment is not None and segment.number == number:
-                yield from segment.scan()
+            # One with another number was about to be used again.
+            yield segment.batches() if segment is not None and segment.number == number else iter(())
+
+    def sync(self, number: int) -> None:
+        """Put all that is in a segment on stable storage.
+
+        Raises
+        ------
+        OSError
+            That failed.
+        """
+        with self._open(number, FLAGS) as fd:
+            os.fsync(fd)
 
     @contextlib.contextmanager
     def _open(self, number: int, flags: int = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) -> Iterator[int]:
@@ -289,48 +303,38 @@ class Log:
 
     def segments(self) -> list[int]:
         """The segments that nobody writes to, in order of arrival."""
-        with self._lock:
-            return sorted(number for number in self._uses if not self._is_open(number))
+        return [number for number in self.uses.numbers() if not self._is_open(number)]
 
-    def looked(self, number: int, numbers: tuple[int, int]) -> None:
-        """Say from which number to which there are records in a segment of an earlier run."""
-        with self._lock:
-            use = self._uses.get(number)
-            if use is not None:
-                use.looked = True
-                use.first, use.last = numbers
+    def looked(self, number: int, numbers: tuple[int, int], *, sound: bool) -> None:
+        """Say what is in a segment of an earlier run; see `Uses`. It is used again if nothing in it is needed."""
+        self.uses.looked(number, numbers, sound=sound)
         self._release(number)
 
-    def adopted(self, name: Name) -> None:
-        """Count an instance that is needed after all."""
-        with self._lock:
-            use = self._uses[name.segment]
-            use.n += 1
-            use.n_bytes += name.offset + name.size
-
     def recount(self, needed: Mapping[int, tuple[int, int]]) -> None:
-        """Learn what is needed, where another process has changed the journal; nobody appends meanwhile."""
+        """Learn what is needed, where another process has changed the journal; nobody appends or forgets meanwhile."""
+        self.uses.recount(needed)
         for number in self.segments():
-            with self._lock:
-                use = self._uses.get(number)
-                if use is not None:
-                    use.n, use.n_bytes = needed.get(number, (0, 0))
             self._release(number)
 
     def forget(self, names: Sequence[Name]) -> None:
-        """Say that instances are needed no more."""
+        """Say once of instances that had entries that they are needed no more."""
+        if self._owner:  # what another process writes could be in a segment that is used again meanwhile
+            self.uses.forgotten(names)
+            self._mark(names)
+
+    def discard(self, names: Sequence[Name]) -> None:
+        """Say that instances that have no entry are needed no more."""
+        self._mark(names)
+
+    def _mark(self, names: Sequence[Name]) -> None:
+        """Write that instances are needed no more, for the day on which the journal is lost; then see what is free."""
         by_segment: dict[int, list[Name]] = defaultdict(list)
         for name in names:
             by_segment[name.segment].append(name)
         for number, gone in by_segment.items():
-            # For the day on which the journal is damaged.
             with contextlib.suppress(OSError), self._open(number, FLAGS) as fd:
                 for name in gone:
-                    Segment(fd, number, b"", self._size).forget(name.position)
-            with self._lock:
-                use = self._uses.get(number)
-                if use is not None:
-                    use.take(gone)
+                    mark_done(fd, name.position)
             self._release(number)
 
     def is_needed(self, name: Name) -> bool:
@@ -342,53 +346,41 @@ class Log:
             It cannot be read.
         """
         with self._open(name.segment) as fd:
-            return Segment(fd, name.segment, b"", self._size).needs(name.position)
+            return is_needed(fd, name.position)
 
     def held(self, numbers: Iterable[int]) -> set[int]:
         """Those of some numbers that may be in a segment still, needed or not."""
-        with self._lock:
-            if not all(use.looked for use in self._uses.values()):
-                return set(numbers)
-            ranges = sorted((use.first, use.last) for use in self._uses.values())
-        # Segments do not overlap: numbers are given in the order in which they are written.
-        firsts = [first for first, _ in ranges]
-        found = ((number, bisect_right(firsts, number) - 1) for number in numbers)
-        return {number for number, i in found if i >= 0 and number <= ranges[i][1]}
+        return self.uses.held(numbers)
 
     def sparse(self) -> list[int]:
-        """Segments that what is needed should move away from: the room that they take is many times that."""
-        with self._lock:
-            left = [
-                (use.n_bytes, number)
-                for number, use in self._uses.items()
-                if use.looked and not self._is_open(number)
-            ]  # fmt: skip
-        left.sort(reverse=True)
-        found: list[int] = []
-        while len(left) > _SLACK and len(left) * self._size > _SPARSE * sum(n_bytes for n_bytes, _ in left):
-            found.append(left.pop()[1])
-        return found
+        """Segments that what is needed should move away from."""
+        current = self._current
+        return self.uses.sparse(self._size, 0 if current is None else current.number) if self._pool is not None else []
 
     def drop_spare(self, *, reserve: bool = False) -> bool:
         """Give room back that nobody uses, also what is kept for the journal if that is said; whether there was any."""
-        return self._pool is not None and self._pool.drop(reserve=reserve)
+        pool = self._pool
+        return pool is not None and pool.drop(reserve=reserve)
 
     def _is_open(self, number: int) -> bool:
-        return self._current is not None and self._current.number == number
+        current = self._current
+        return current is not None and current.number == number
 
     def _release(self, number: int) -> None:
         """Use a segment again, if nothing in it is needed, and nobody writes to it."""
-        if self._pool is None:
-            return
+        pool = self._pool
         with self._lock:
-            use = self._uses.get(number)
-            if use is None or use.n or not use.looked or self._is_open(number):
+            if not self._owner or self._is_open(number) or not self.uses.is_free(number):
                 return
             try:
-                if self._still_needed(number, use.first, use.last):
+                if self._still_needed(number, *self.uses.range_of(number)):
                     _log.error("%s of the spool is needed still, and was miscounted", name_of_segment(number))
                     return
-                self._pool.give(number)
-                del self._uses[number]
+                if pool is None or number in self._bad:
+                    os.unlink(name_of_segment(number), dir_fd=self._fd)
+                    self._bad.discard(number)
+                else:
+                    pool.give(number)
+                self.uses.ended(number)
             except (SpoolError, OSError) as exc:
                 _log.warning("cannot use %s of the spool again: %s", name_of_segment(number), safe_text(exc))

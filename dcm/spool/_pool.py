@@ -8,15 +8,15 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 
-from dcm.errors import SpoolFullError
-from dcm.spool._segment import Segment, fill, make_header
+from dcm.errors import SpoolError, SpoolFullError
+from dcm.spool._segment import LARGEST, Segment, fill, make_header
 from dcm.text import safe_text
 
-__all__ = ["FLAGS", "Pool", "name_of_segment", "number_of_segment", "segment_size"]
+__all__ = ["FLAGS", "Pool", "drop_spare", "name_of_segment", "number_of_segment", "segment_size"]
 
 _log = logging.getLogger(__name__)
 
-_LARGEST, _SMALLEST = 32 << 20, 256 << 10
+_SMALLEST = 256 << 10
 # Of the file system: a segment, and those that are spare.
 _PART, _SPARE_PART = 256, 50
 _FEWEST_SPARE, _MOST_SPARE = 2, 16
@@ -27,7 +27,7 @@ FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def segment_size(total: int) -> int:
     """Bytes of a segment in a file system of so many bytes."""
-    size = _LARGEST
+    size = LARGEST
     while size > _SMALLEST and size > total // _PART:
         size //= 2
     return size
@@ -42,6 +42,14 @@ def number_of_segment(name: str, ending: str = _SEGMENT) -> int:
     """The number of a segment by the name of its file; 0 where it is none of ours."""
     text = name.removesuffix(ending)
     return int(text, 16) if text != name and len(text) == 12 and not set(text) - set("0123456789abcdef") else 0
+
+
+def drop_spare(fd: int) -> None:
+    """Remove all spare segments in a directory."""
+    for name in os.listdir(fd):
+        if number_of_segment(name, _SPARE):
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=fd)
 
 
 class Pool:
@@ -93,7 +101,8 @@ class Pool:
             None can be made.
         """
         with self._lock:
-            spare = self._spare.pop() if len(self._spare) > self._ready - 1 else ""
+            # The one that has waited longest: one that the disk does not write to is not the next again.
+            spare = self._spare.pop(0) if len(self._spare) > self._ready - 1 else ""
             self._ready = 1 + _RESERVE
         try:
             return self._begin(spare or self._make(written=False))
@@ -188,7 +197,7 @@ class Pool:
                         self._spare.append(name)
             except SpoolFullError:
                 pass  # whoever needs one is told
-            except OSError as exc:
+            except (SpoolError, OSError) as exc:
                 _log.warning("cannot make room in the spool beforehand: %s", safe_text(exc))
             if self._closing:
                 return

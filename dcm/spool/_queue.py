@@ -267,6 +267,8 @@ class Queues:
             self._files.log.drop_spare(reserve=True)
             self._journal.shrink()
             self._forget_entries(names)
+        # Once of each, and not before the journal has let go of it.
+        self._files.log.forget([name for name in names if name.segment])
         self._digests.clear()
         return len(done) == _TIDY_BATCH
 

@@ -253,7 +253,13 @@ class Reception:
         finally:
             for arrival in batch:
                 arrival.instance.close()
-        return [(arrival, (each, self._expect(each))) for arrival, each in zip(batch, admitted, strict=True)]
+        return [(arrival, self._outcome(each)) for arrival, each in zip(batch, admitted, strict=True)]
+
+    def _outcome(self, admitted: Admitted | BaseException) -> _Outcome:
+        try:
+            return admitted, self._expect(admitted)
+        except DcmError as error:
+            return error, None
 
     def _route(self, arrival: _Arrival) -> Route:
         return lambda instance: [way.key for way in decide(self.router, instance, arrival.ways)]

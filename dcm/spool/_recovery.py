@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -22,6 +22,7 @@ from dcm.spool._records import (
     parse_fate,
     span,
 )
+from dcm.spool._segment_reader import Batch, DamagedSegmentError
 from dcm.spool._shards import Name
 from dcm.text import safe_text
 
@@ -158,29 +159,73 @@ def adopt_records(
 ) -> None:
     """Find instances in the log that no entry has: those that are not through are brought in.
 
-    Parameters are those of `adopt_files`.
+    A segment in which something is not what was written is kept as it is. Parameters are those of `adopt_files`.
     """
     for segment in files.log.segments():
-        first = last = 0
+        look = _Look(journal, files, segment, before)
         try:
-            records = files.log.records(segment)
-            while page := list(islice(records, _PAGE)):
-                first, last = first or page[0].number, page[-1].number
-                entries, past = _known(journal, page[0].number, page[-1].number)
-                for record in page:
-                    name = Name(*record[:4], segment, record.position)
-                    if record.number in entries or record.number in past or record.number >= before:
-                        continue
-                    if files.log.is_needed(name):
-                        adopted = adopt(name)
-                        findings.readmitted += adopted is True
-                        findings.removed += adopted is False
-                        findings.unreadable += adopted is None
-        except OSError as exc:
-            _log.error("a segment of the spool cannot be read: %s", safe_text(exc))
+            for name in look.strays():
+                adopted = adopt(name)
+                findings.readmitted += adopted is True
+                findings.removed += adopted is False
+                if adopted is None:
+                    look.damaged = True
+        except (OSError, DamagedSegmentError) as exc:
+            _log.error("%s cannot be read, and is left as it is: %s", files.log.path_of(segment), safe_text(exc))
             findings.unreadable += 1
+            # What else is in it nobody knows, but for what cannot be.
+            files.log.looked(segment, (look.first, before - 1), sound=False)
             continue
-        files.log.looked(segment, (first, last))
+        if look.damaged:
+            _log.error("not all of %s is what was written: it is left as it is", files.log.path_of(segment))
+            findings.unreadable += 1
+        files.log.looked(segment, (look.first, look.last), sound=not look.damaged)
+
+
+class _Look:
+    """A look through one segment.
+
+    Attributes
+    ----------
+    first, last : int
+        The numbers that are in it, as far as one has looked.
+    damaged : bool
+        Whether something is missing in the middle.
+    """
+
+    def __init__(self, journal: Journal, files: Files, segment: int, before: int) -> None:
+        self.first = self.last = 0
+        self.damaged = False
+        self._journal = journal
+        self._files = files
+        self._segment = segment
+        self._before = before
+        self._unfinished = False
+
+    def strays(self) -> Iterator[Name]:
+        """Yield what has no entry, and is not through.
+
+        What has one need not be read: batches that are small have to be, to know whether they are complete.
+        """
+        with self._files.log.batches(self._segment) as batches:
+            while page := list(islice(batches, _PAGE)):
+                yield from self._strays_of(page)
+
+    def _strays_of(self, page: Sequence[Batch]) -> Iterator[Name]:
+        numbers = [record.number for batch in page for record in batch.records]
+        self.first, self.last = self.first or numbers[0], numbers[-1]
+        entries, past = _known(self._journal, numbers[0], numbers[-1])
+        for batch in page:
+            # Only the last one may not have been finished.
+            self.damaged |= batch.behind_damage or self._unfinished
+            strays = [
+                Name(record.number, record.received_ns, record.offset, record.size, self._segment, record.position)
+                for record in batch.records
+                if record.number < self._before and record.number not in entries and record.number not in past
+            ]
+            self._unfinished = bool(strays) and not batch.is_complete()
+            if not self._unfinished:
+                yield from (name for name in strays if self._files.log.is_needed(name))
 
 
 def _known(journal: Journal, first: int, last: int) -> tuple[dict[int, int], set[int]]:

@@ -25,31 +25,43 @@ import os
 import secrets
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from dcm._atomic import Buffer
 
-__all__ = ["BLOCK", "MOST_RECORDS", "Record", "Segment", "fill", "make_header", "read_header"]
+__all__ = [
+    "BLOCK",
+    "LARGEST",
+    "MOST_RECORDS",
+    "Record",
+    "Segment",
+    "fill",
+    "is_needed",
+    "make_header",
+    "mark_done",
+]
 
 BLOCK = 4096
+LARGEST = 32 << 20
+"""Bytes of a segment, at most."""
 MOST_RECORDS = 64
 """In one batch."""
 
 _SECTOR = 512
-_SEGMENT_MAGIC = b"dcm seg\x01"
-_BATCH_MAGIC = b"dcm bat\x01"
+SEGMENT_MAGIC = b"dcm seg\x01"
+BATCH_MAGIC = b"dcm bat\x01"
 _SALT = 8
-_NEEDED, _DONE = bytes(8), b"is done\n"
-_HEADER = struct.Struct("<8sQ8sQ")
-_HEAD = struct.Struct("<8s8sQQIII")  # and the checksum of all of the head
-_RECORD = struct.Struct("<QQIIQ")
-_CHECK = struct.Struct("<I")
-_CHECKED = 1  # flag: complete if the checksum of the data is right
+_NEEDED, DONE = bytes(8), b"is done\n"
+HEADER = struct.Struct("<8sQ8sQ")
+HEAD = struct.Struct("<8s8sQQIII")  # and the checksum of all of the head
+RECORD = struct.Struct("<QQIIQ")
+CHECK = struct.Struct("<I")
+CHECKED = 1  # flag: complete if the checksum of the data is right
 # Up to here the checksum of a batch takes less time than one more write.
 _CHECKED_SIZE = 128 << 10
 _IOV_MAX = 1000
-_FILL = 1 << 20
+FILL = 1 << 20
 _NO_FALLOCATE = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 _O_DIRECT: int = getattr(os, "O_DIRECT", 0)
 
@@ -132,10 +144,10 @@ class Segment:
             It is not known what of it is there. Nothing may be appended any more.
         """
         position = self.end
-        head_size = _head_size(len(records))
+        n_head = head_size(len(records))
         placed: list[Record] = []
         body: list[Buffer] = []
-        at = head_size
+        at = n_head
         for (number, received_ns, offset, size), image in zip(records, images, strict=True):
             at += len(_NEEDED)
             placed.append(Record(number, received_ns, offset, size, position + at))
@@ -145,14 +157,14 @@ class Segment:
         if length > at:
             body.append(bytes(length - at))  # whole blocks: none has to be read to write a part of it
         checked = length <= _CHECKED_SIZE
-        check = _checksum(images) if checked else 0
-        head = self._head(position, length, placed, _CHECKED if checked else 0, check)
+        check = checksum(images) if checked else 0
+        head = self._head(position, length, placed, CHECKED if checked else 0, check)
         step("write")
         if checked:
             _write(self.fd, [head, *body], position)
             step("commit")
         else:
-            _write(self.fd, [bytes(head_size), *body], position)
+            _write(self.fd, [bytes(n_head), *body], position)
             step("fsync")
             _sync(self.fd)
             step("commit")
@@ -162,66 +174,10 @@ class Segment:
         return placed
 
     def _head(self, position: int, length: int, records: Sequence[Record], flags: int, check: int) -> bytes:
-        parts = [_HEAD.pack(_BATCH_MAGIC, self.salt, position, length, len(records), flags, check)]
-        parts += (_RECORD.pack(r.number, r.received_ns, r.position - position, r.offset, r.size) for r in records)
+        parts = [HEAD.pack(BATCH_MAGIC, self.salt, position, length, len(records), flags, check)]
+        parts += (RECORD.pack(r.number, r.received_ns, r.position - position, r.offset, r.size) for r in records)
         head = b"".join(parts)
-        return (head + _CHECK.pack(zlib.crc32(head))).ljust(_head_size(len(records)), b"\0")
-
-    def scan(self) -> Iterator[Record]:
-        """Yield what is in it, in the order in which it was appended; sets `end`.
-
-        Raises
-        ------
-        OSError
-            It cannot be read.
-        """
-        self.end = BLOCK
-        while (batch := self._read_batch(self.end)) is not None:
-            length, records = batch
-            yield from records
-            self.end += length
-
-    def _read_batch(self, position: int) -> tuple[int, list[Record]] | None:
-        """The length of the batch at a position, and what is in it; None where there is no complete one."""
-        head = os.pread(self.fd, _head_size(MOST_RECORDS), position)
-        if len(head) < _HEAD.size:
-            return None
-        magic, salt, own, length, count, flags, check = _HEAD.unpack_from(head)
-        end = _HEAD.size + _RECORD.size * count
-        if (magic, salt, own) != (_BATCH_MAGIC, self.salt, position) or not 0 < count <= MOST_RECORDS:
-            return None
-        if len(head) < end + _CHECK.size or _CHECK.unpack_from(head, end)[0] != zlib.crc32(head[:end]):
-            return None
-        records = [
-            Record(number, received_ns, offset, size, position + at)
-            for number, received_ns, at, offset, size in _RECORD.iter_unpack(head[_HEAD.size : end])
-        ]
-        if (
-            flags & _CHECKED
-            and _checksum([[os.pread(self.fd, r.offset + r.size, r.position)] for r in records]) != check
-        ):
-            return None
-        return length, records
-
-    def needs(self, position: int) -> bool:
-        """Whether nobody has said of the record at a position that it is done with.
-
-        Raises
-        ------
-        OSError
-            It cannot be read.
-        """
-        return os.pread(self.fd, len(_DONE), position - len(_DONE)) != _DONE
-
-    def forget(self, position: int) -> None:
-        """Say that nobody needs the record at a position any more. That gets to the disk at some time.
-
-        Raises
-        ------
-        OSError
-            It cannot be written.
-        """
-        os.pwrite(self.fd, _DONE, position - len(_DONE))
+        return (head + CHECK.pack(zlib.crc32(head))).ljust(head_size(len(records)), b"\0")
 
 
 def make_header(fd: int, number: int, size: int) -> Segment:
@@ -233,27 +189,32 @@ def make_header(fd: int, number: int, size: int) -> Segment:
         It cannot be written.
     """
     salt = secrets.token_bytes(_SALT)
-    header = _HEADER.pack(_SEGMENT_MAGIC, number, salt, size)
-    _write(fd, [(header + _CHECK.pack(zlib.crc32(header))).ljust(BLOCK, b"\0")], 0)
+    header = HEADER.pack(SEGMENT_MAGIC, number, salt, size)
+    _write(fd, [(header + CHECK.pack(zlib.crc32(header))).ljust(BLOCK, b"\0")], 0)
     _sync(fd)
     return Segment(fd, number, salt, size)
 
 
-def read_header(fd: int) -> Segment | None:
-    """The segment in a file; None where it is none, and then the file stays the caller's.
+def is_needed(fd: int, position: int) -> bool:
+    """Whether nobody has said of the record at a position that it is done with.
 
     Raises
     ------
     OSError
         It cannot be read.
     """
-    data = os.pread(fd, _HEADER.size + _CHECK.size, 0)
-    if len(data) < _HEADER.size + _CHECK.size:
-        return None
-    magic, number, salt, size = _HEADER.unpack_from(data)
-    if magic != _SEGMENT_MAGIC or _CHECK.unpack_from(data, _HEADER.size)[0] != zlib.crc32(data[: _HEADER.size]):
-        return None
-    return Segment(fd, number, salt, size)
+    return os.pread(fd, len(DONE), position - len(DONE)) != DONE
+
+
+def mark_done(fd: int, position: int) -> None:
+    """Say that nobody needs the record at a position any more. That gets to the disk at some time.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    os.pwrite(fd, DONE, position - len(DONE))
 
 
 def fill(fd: int, size: int, *, written: bool) -> None:
@@ -278,7 +239,7 @@ def fill(fd: int, size: int, *, written: bool) -> None:
         return
     # Around the page cache, which is of better use.
     direct = _set_direct(fd)
-    with mmap.mmap(-1, min(size, _FILL)) as zeros:
+    with mmap.mmap(-1, min(size, FILL)) as zeros:
         at = 0
         while at < size:
             try:
@@ -286,11 +247,11 @@ def fill(fd: int, size: int, *, written: bool) -> None:
             except OSError:
                 if not direct:
                     raise
-                direct = not _set_direct(fd, on=False)
+                direct = False
+                _set_direct(fd, on=False)
                 continue
             at += n
-    if direct:
-        _set_direct(fd, on=False)
+    _set_direct(fd, on=False)
     os.fsync(fd)
 
 
@@ -318,19 +279,19 @@ def _set_direct(fd: int, *, on: bool = True) -> bool:
 
 
 def _batch_size(sizes: Sequence[int]) -> int:
-    return _rounded(_head_size(len(sizes)) + sum(sizes) + len(_NEEDED) * len(sizes), BLOCK)
+    return _rounded(head_size(len(sizes)) + sum(sizes) + len(_NEEDED) * len(sizes), BLOCK)
 
 
-def _head_size(n_records: int) -> int:
+def head_size(n_records: int) -> int:
     # Whole sectors: a disk writes each of them, or does not.
-    return _rounded(_HEAD.size + _RECORD.size * n_records + _CHECK.size, _SECTOR)
+    return _rounded(HEAD.size + RECORD.size * n_records + CHECK.size, _SECTOR)
 
 
 def _rounded(n: int, unit: int) -> int:
     return -(-n // unit) * unit
 
 
-def _checksum(images: Iterable[Sequence[Buffer]]) -> int:
+def checksum(images: Iterable[Sequence[Buffer]]) -> int:
     check = 0
     for image in images:
         for buffer in image:

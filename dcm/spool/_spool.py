@@ -34,6 +34,7 @@ from dcm.text import safe_text
 
 __all__ = ["Spool"]
 
+_LEAST = 16 << 10
 _MONTH = 30 * 86400.0
 
 
@@ -98,6 +99,8 @@ class Spool(SpoolView):
         self._remember = remember
         self._on_conflict = on_conflict
         self._step = step
+        if segment_size is not None and segment_size and (segment_size < _LEAST or segment_size & (segment_size - 1)):
+            raise ValueError(f"a segment has a power of two of bytes, {_LEAST} at least")
         self._segment_size = segment_size
         self._lock: OwnerLock | None = None
         self._journal: Journal | None = None

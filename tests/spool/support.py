@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dcm.instance import Instance
 from dcm.spool import Delivery, DeliveryState, Origin, Settled, Spool
-from dcm.spool._segment import read_header
+from dcm.spool._segment_reader import DamagedSegmentError, read_header
 from tests.store.instances import make
 
 HERE = Origin("SCANNER", "DCM", "192.0.2.7")
@@ -50,9 +50,13 @@ def in_log(path: Path) -> dict[int, tuple[int, int]]:
     for file in sorted(path.glob("log/*.seg")):
         fd = os.open(file, os.O_RDWR)
         try:
-            segment = read_header(fd)
-            for record in segment.scan() if segment is not None else ():
-                found[record.number] = (int(file.stem, 16), record.position)
+            try:
+                segment = read_header(fd)
+            except DamagedSegmentError:
+                continue
+            for batch in segment.batches() if segment is not None else ():
+                for record in batch.records if batch.is_complete() else ():
+                    found[record.number] = (int(file.stem, 16), record.position)
         finally:
             os.close(fd)
     return found

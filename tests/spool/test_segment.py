@@ -15,7 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcm.spool import _segment
-from dcm.spool._segment import BLOCK, MOST_RECORDS, Record, Segment, fill, make_header, read_header
+from dcm.spool._segment import (
+    BLOCK,
+    MOST_RECORDS,
+    Record,
+    Segment,
+    fill,
+    is_needed,
+    make_header,
+    mark_done,
+)
+from dcm.spool._segment_reader import DamagedSegmentError, SegmentReader, read_header
 
 SIZE = 1 << 20
 LARGE = 150_000  # more than what is written in one step
@@ -48,10 +58,14 @@ def read(segment: Segment, record: Record) -> bytes:
 
 def again(segment: Segment) -> list[Record]:
     """What somebody finds who opens it."""
+    return [record for batch in reader(segment).batches() if batch.is_complete() for record in batch.records]
+
+
+def reader(segment: Segment) -> SegmentReader:
     found = read_header(segment.fd)
     assert found is not None
     assert found.number == segment.number
-    return list(found.scan())
+    return found
 
 
 def test_what_is_appended_is_there(segment: Segment) -> None:
@@ -75,7 +89,7 @@ images = st.binary(min_size=11, max_size=300)
     two_steps=st.booleans(),
     damage=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=600)), max_size=2),
 )
-def test_whatever_is_damaged_what_is_found_is_the_beginning(
+def test_whatever_is_damaged_what_is_found_was_written(
     tmp_path_factory: pytest.TempPathFactory,
     batches: list[list[bytes]],
     two_steps: bool,
@@ -90,12 +104,17 @@ def test_whatever_is_damaged_what_is_found_is_the_beginning(
         whole = [list(map(bytes, batch)) for batch in batches]
         for where, data in damage:
             os.pwrite(fd, data, BLOCK + int(where * (segment.end - BLOCK)))
-        found = again(segment)
-        flat = [record for batch in written for record in batch]
-        assert found == flat[: len(found)]
-        assert len(found) in [sum(map(len, batches[:n])) for n in range(len(batches) + 1)]
+        found = [batch for batch in reader(segment).batches() if batch.is_complete()]
+        left = [written.index(batch.records) for batch in found]  # each is one that was written, as a whole
+        assert left == sorted(left)
+        if not damage:
+            assert left == list(range(len(batches)))
+        # That something is missing in between is seen, if the batch behind it is there.
+        heads = [written.index(batch.records) for batch in reader(segment).batches()]
+        seen = [batch.behind_damage for batch in reader(segment).batches()]
+        assert seen == [i > before + 1 for before, i in zip([-1, *heads], heads, strict=False)]
         if not two_steps:  # then what is found is what was written, too
-            assert [read(segment, record) for record in found] == [i for b in whole for i in b][: len(found)]
+            assert [[read(segment, record) for record in batch.records] for batch in found] == [whole[i] for i in left]
         segment.close()
 
 
@@ -132,16 +151,16 @@ def test_what_was_there_before_is_not_there_any_more(segment: Segment) -> None:
     for i in range(5):
         append(segment, i + 1, [b"x" * 9000])
     renewed = make_header(segment.fd, 8, SIZE)
-    assert list(renewed.scan()) == []
+    assert again(renewed) == []
     placed = append(renewed, 50, [b"y" * 100])
-    assert list(renewed.scan()) == placed  # and not what lies behind it
+    assert again(renewed) == placed  # and not what lies behind it
 
 
 def test_what_a_sender_puts_into_an_instance_is_not_taken_for_a_batch(segment: Segment) -> None:
     """A segment is used again: behind what is written then there are bytes that a sender has chosen."""
     position = 2 * BLOCK
-    guess = _segment._HEAD.pack(b"dcm bat\x01", bytes(8), position, BLOCK, 1, 0, 0)
-    guess += _segment._RECORD.pack(66, 1, 600, 10, 100)
+    guess = _segment.HEAD.pack(b"dcm bat\x01", bytes(8), position, BLOCK, 1, 0, 0)
+    guess += _segment.RECORD.pack(66, 1, 600, 10, 100)
     guess += struct.pack("<I", zlib.crc32(guess))
     os.pwrite(segment.fd, guess, position)
     placed = append(segment, 1, [b"y" * 100])
@@ -157,10 +176,10 @@ def test_what_a_sender_puts_into_an_instance_is_not_taken_for_a_batch(segment: S
 
 def test_what_nobody_needs_is_marked(segment: Segment) -> None:
     one, two = append(segment, 1, [b"a" * 50, b"b" * 50])
-    assert segment.needs(one.position)
-    segment.forget(one.position)
-    assert not segment.needs(one.position)
-    assert segment.needs(two.position)
+    assert is_needed(segment.fd, one.position)
+    mark_done(segment.fd, one.position)
+    assert not is_needed(segment.fd, one.position)
+    assert is_needed(segment.fd, two.position)
     assert again(segment) == [one, two]  # it is still whole
 
 
@@ -180,6 +199,14 @@ def test_room(segment: Segment) -> None:
 def test_a_file_that_is_no_segment(tmp_path: Path, n: int) -> None:
     with open(tmp_path / "file", "w+b") as file:
         file.write(b"dcm seg\x01".ljust(4096, b"x")[:n])
+        file.flush()
+        if n:
+            with pytest.raises(DamagedSegmentError):
+                read_header(file.fileno())
+        else:
+            assert read_header(file.fileno()) is None
+        file.seek(0)
+        file.write(bytes(4096))  # it has its blocks, and was not used yet
         file.flush()
         assert read_header(file.fileno()) is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import sqlite3
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dcm.instance import Instance
-from dcm.spool import Spool
+from dcm.spool import Spool, _segment
 from dcm.spool._journal import Journal
 from tests.spool.support import HERE, files, in_log, recount, settle, take, uids
 from tests.store.instances import make
@@ -27,6 +28,7 @@ class Moment:
 
     acknowledged: dict[str, set[str]]
     delivered: dict[str, set[str]]
+    log: dict[str, bytes]
     synced: int
     written: int
 
@@ -54,6 +56,15 @@ def moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Moment]:
         if durable:
             synced.append((path / "journal.sqlite-wal").stat().st_size)
 
+    # What was in each segment when it was synced for the last time.
+    log: dict[str, bytes] = {}
+    real_sync = _segment._sync
+
+    def sync(fd: int) -> None:
+        real_sync(fd)
+        log[Path(f"/proc/self/fd/{fd}").readlink().name] = os.pread(fd, 1 << 20, 0)
+
+    monkeypatch.setattr(_segment, "_sync", sync)
     monkeypatch.setattr(Journal, "write", write)
     with Spool(path) as spool:
         for i in range(60):
@@ -77,11 +88,21 @@ def moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Moment]:
                 Moment(
                     {uid: set(ways) for uid, ways in acknowledged.items()},
                     {way: set(gone) for way, gone in delivered.items()},
+                    dict(log),
                     *(synced[-1], written),
                 )
             )
     monkeypatch.undo()
     return found
+
+
+def lose_pages(path: Path, synced: dict[str, bytes], rng: random.Random) -> None:
+    """Of what was written to the log and not synced, some pages got to the disk, and some did not."""
+    for file in path.glob("log/*.seg"):
+        written, before = file.read_bytes(), synced.get(file.name, b"")
+        pages = range(0, len(written), 4096)
+        chosen = [rng.choice([written, before])[at : at + 4096] for at in pages]
+        file.write_bytes(b"".join(page or written[at : at + 4096] for page, at in zip(chosen, pages, strict=True)))
 
 
 def need_all(path: Path) -> None:
@@ -112,6 +133,7 @@ def test_whatever_of_the_journal_is_left(tmp_path: Path, moments: list[Moment]) 
                 again.parent.mkdir(exist_ok=True)
                 if not again.exists():
                     shutil.copy(name, again)
+        lose_pages(path, moment.log, rng)
         if rng.random() < 0.5:  # nor was it that something in the log is needed no more
             need_all(path)
         with Spool(path) as spool:
