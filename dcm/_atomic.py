@@ -13,7 +13,6 @@ import errno
 import fcntl
 import functools
 import os
-import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -244,7 +243,7 @@ class TempFile:
 
 
 def _hidden_name() -> str:
-    return f".dcm-{secrets.token_hex(8)}.part"
+    return f".dcm-{os.urandom(8).hex()}.part"
 
 
 def _open_in(where: int | str | os.PathLike[str], name: str, flags: int) -> int:

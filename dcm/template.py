@@ -25,7 +25,6 @@ compares before it writes.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeAlias
@@ -248,6 +247,8 @@ def _safe_name(name: str, limit: int, tail: str = "") -> str:
     if len(name) * 4 <= limit or len(name.encode("utf-8")) <= limit:
         return name
     # "%~" cannot come from a value, so that no value can be made to look like another one cut short.
+    import hashlib  # with OpenSSL behind it, which takes longer to load than all of this
+
     digest = hashlib.sha256(name.encode("utf-8")).hexdigest()[:_HASH_DIGITS]
     room = limit - 2 - _HASH_DIGITS - len(tail.encode("utf-8"))
     head = name.encode("utf-8")[:room].decode("utf-8", "ignore")

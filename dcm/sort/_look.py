@@ -14,10 +14,11 @@ from dcm.peek import Header, peek_open_file
 from dcm.report import Outcome
 from dcm.store import TransferMethod, reason_of
 from dcm.store._placing import Named
-from dcm.store.local_dir import LocalDir
 
 if TYPE_CHECKING:
     from typing import TypeAlias
+
+    from dcm.store._target import DirTarget
 
     NamedOrError: TypeAlias = Named | StoreError | InvalidDicomError
 
@@ -103,11 +104,12 @@ class ThreadSorter:
 
     Parameters
     ----------
-    dest : LocalDir
+    dest : DirTarget
+        A `LocalDir`, for example.
     method : TransferMethod
     """
 
-    def __init__(self, dest: LocalDir, method: TransferMethod) -> None:
+    def __init__(self, dest: DirTarget, method: TransferMethod) -> None:
         self._dest = dest
         self._method = method
         self._tags = dest.out_fmt.tags | SORT_TAGS

@@ -12,7 +12,6 @@ import fcntl
 import functools
 import os
 import re
-import secrets
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,7 +104,7 @@ class _LinkPlacing(_FilePlacing):
         return True
 
     def _replace(self, name: str) -> None:
-        hidden = f".dcm-{secrets.token_hex(8)}.part"
+        hidden = f".dcm-{os.urandom(8).hex()}.part"
         self._name(hidden)
         try:
             os.rename(hidden, name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)

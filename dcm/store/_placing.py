@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import errno
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -283,6 +282,8 @@ class Placing:
         return True
 
     def _digest(self) -> str:
+        import hashlib  # with OpenSSL behind it, and seldom needed
+
         digest = hashlib.sha256(self._instance.transfer_syntax_uid.encode())
         for chunk in self._instance.chunks(_CHUNK):
             digest.update(chunk)
