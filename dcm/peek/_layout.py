@@ -38,27 +38,29 @@ class Layout:
         How many files were like it, and how many were not.
     """
 
-    __slots__ = ("_expected", "_heads", "_tags", "_values", "_vrs", "header", "hits", "misses")
+    __slots__ = ("_expected", "_heads", "_meta_uid", "_tags", "_uid_at", "_values", "_vrs", "header", "hits", "misses")
 
     def __init__(self, header: Header, window: bytes, heads: list[tuple[int, int]], values: list[_Value]) -> None:
         self.header = header
         self.hits = self.misses = 0
         self._heads = _struct_of(heads)
         self._expected = self._heads.unpack_from(window)
+        # The first one is the UID in the file meta information; it should be that in the data set.
+        meta_uid, *values = values
+        self._meta_uid = slice(meta_uid.start, meta_uid.start + meta_uid.length)
         self._values = _struct_of([(value.start, value.length) for value in values])
-        self._tags = [value.tag for value in values[1:]]
-        self._vrs = [value.vr for value in values[1:]]
+        self._tags = [value.tag for value in values]
+        self._vrs = [value.vr for value in values]
+        self._uid_at = self._tags.index(SOP_INSTANCE_UID)
 
     def found_in(self, window: bytes) -> dict[int, tuple[str, bytes]] | None:
         """What a scan of such a file finds; None where the file is another one."""
         try:
             if self._heads.unpack_from(window) == self._expected:
-                # First of all, the UID in the file meta information; it should be that in the data set.
-                meta_uid, *values = self._values.unpack_from(window)
-                found = dict(zip(self._tags, zip(self._vrs, values, strict=True), strict=True))
-                if meta_uid == found[SOP_INSTANCE_UID][1]:
+                values = self._values.unpack_from(window)
+                if window[self._meta_uid] == values[self._uid_at]:
                     self.hits += 1
-                    return found
+                    return dict(zip(self._tags, zip(self._vrs, values, strict=True), strict=True))
         except struct.error:  # it is shorter than it was a moment ago
             pass
         self.misses += 1

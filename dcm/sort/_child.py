@@ -36,7 +36,7 @@ class Settings(NamedTuple):
     method: str
 
 
-def send(stream: IO[bytes], message: object) -> None:
+def send(stream: IO[bytes], message: Any) -> None:
     """Write a message: of the types that are built in, and none that is derived from them."""
     data = marshal.dumps(message)
     stream.write(len(data).to_bytes(4, "big") + data)

@@ -113,7 +113,7 @@ class ThreadSorter:
         self._dest = dest
         self._method = method
         self._tags = dest.out_fmt.tags | SORT_TAGS
-        self._held: list[tuple[list[str], Instance] | None] = []
+        self._held: list[tuple[list[str], Instance, str] | None] = []
         # To link a file one needs it open, and it is when it is looked at.
         self._keep_open = _many_open_files() if method is TransferMethod.LINK else 0
 
@@ -129,8 +129,9 @@ class ThreadSorter:
             else:
                 instance, header = seen
                 parts = self._dest.parts_of(instance, header)
-                self._held.append((parts, instance))
-                found.append(Looked("", "/".join(parts), instance.mark.size if instance.mark else 0))
+                target = "/".join(parts)
+                self._held.append((parts, instance, target))
+                found.append(Looked("", target, instance.mark.size if instance.mark else 0))
         return found
 
     def place(self, chosen: Sequence[int]) -> list[Placed]:
@@ -139,10 +140,13 @@ class ThreadSorter:
         items = [(item, n) for n, index in enumerate(chosen) if (item := held[index]) is not None]
         # Those of one directory together; those of one name stay in their order.
         items.sort(key=lambda entry: entry[0][0][:-1])
-        done = self._dest.store_each([item for item, _ in items], self._method)
+        done = self._dest.store_each([(parts, instance) for (parts, instance, _), _ in items], self._method)
         results = [Placed("failed")] * len(chosen)
-        for ((parts, _), n), result in zip(items, done, strict=True):
-            results[n] = placed(parts, result)
+        for ((parts, _, target), n), result in zip(items, done, strict=True):
+            if isinstance(result, Named) and result.outcome is Outcome.SENT and result.name == parts[-1]:
+                results[n] = Placed("sorted", target, result.reason)  # as nearly all of them
+            else:
+                results[n] = placed(parts, result)
         return results
 
     def close(self) -> None:

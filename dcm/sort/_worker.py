@@ -92,7 +92,7 @@ class ProcessSorter:
         except EOFError:
             raise self._ended() from None
 
-    def _tell(self, message: object) -> None:
+    def _tell(self, message: Any) -> None:
         try:
             send(self._stream(self._process.stdin), message)
         except OSError:

@@ -114,6 +114,14 @@ class Placing:
         self._temp: TempFile | None = None
         self._claimed = False
 
+    @classmethod
+    def named_at_once(cls, instance: Instance, dir_fd: int, name: str) -> bool:
+        """Give an instance the name where that takes no more than one step; False where there is more to it.
+
+        For instances that need not be synced; what it raises, `place` would raise, too.
+        """
+        return False
+
     def place(self, name: str, extension: str) -> Named:
         """Give the instance the name, or one with a mark of its content where something else has it.
 
