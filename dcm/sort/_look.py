@@ -40,7 +40,7 @@ SORT_TAGS = frozenset({0x00080016, 0x00080018})
 """What is read of a file besides the attributes that make its path."""
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory
-PORTION = 128
+PORTION = 256
 """How many files a sorter is given at a time: some milliseconds of work."""
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 
@@ -162,7 +162,7 @@ def _many_open_files() -> int:
     import resource
 
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return PORTION if limit < 0 or limit >= 8 * PORTION else 0
+    return PORTION if limit < 0 or limit >= 4 * PORTION else 0
 
 
 def look_at(path: str, tags: frozenset[int], *, keep_open: bool = False) -> Looked | tuple[Instance, Header]:

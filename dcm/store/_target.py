@@ -1,4 +1,4 @@
-"""A directory as a destination: where instances go in it, and getting them there. It needs no event loop and no index."""
+"""A directory as a destination: where instances go in it, and getting them there, without event loop and index."""
 
 from __future__ import annotations
 
