@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -43,6 +44,9 @@ DICOMDIR_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory
 PORTION = 256
 """How many files a sorter is given at a time: some milliseconds of work."""
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
+# What os.fsdecode() looks up for each name.
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 # zip (with members, or empty), gzip, bzip2, xz, 7-Zip, RAR, zstd
 _MAGIC = (
@@ -116,13 +120,17 @@ class ThreadSorter:
         self._held: list[tuple[list[str], Instance, str] | None] = []
         # To link a file one needs it open, and it is when it is looked at.
         self._keep_open = _many_open_files() if method is TransferMethod.LINK else 0
+        # And to copy a small one, what is in it, which has been read.
+        self._keep_whole = method is TransferMethod.LOCAL_COPY
 
     def look(self, paths: Sequence[bytes]) -> list[Looked]:
         """Look at a portion of files, and keep in mind what they are."""
         self.close()
         found: list[Looked] = []
         for path in paths:
-            seen = look_at(os.fsdecode(path), self._tags, keep_open=len(found) < self._keep_open)
+            name = path.decode(_ENCODING, _ERRORS)
+            keep_open = len(found) < self._keep_open
+            seen = look_at(name, self._tags, keep_open=keep_open, keep_whole=self._keep_whole)
             if isinstance(seen, Looked):
                 self._held.append(None)
                 found.append(seen)
@@ -165,7 +173,9 @@ def _many_open_files() -> int:
     return PORTION if limit < 0 or limit >= 4 * PORTION else 0
 
 
-def look_at(path: str, tags: frozenset[int], *, keep_open: bool = False) -> Looked | tuple[Instance, Header]:
+def look_at(
+    path: str, tags: frozenset[int], *, keep_open: bool = False, keep_whole: bool = False
+) -> Looked | tuple[Instance, Header]:
     """Look at one file: the instance that it is, or why it is left alone."""
     keep = False
     try:
@@ -190,7 +200,8 @@ def look_at(path: str, tags: frozenset[int], *, keep_open: bool = False) -> Look
     if why is not None:
         return why
     mark = FileMark.of(status)
-    instance = Instance.from_header(path, header, mark, window if len(window) == mark.size else b"")
+    whole = window if keep_whole and len(window) == mark.size else b""
+    instance = Instance.from_header(path, header, mark, whole)
     if keep:
         instance.fd = fd
     return instance, header

@@ -127,9 +127,7 @@ class Run:
 
         return SafeSorter(self._dest, self._method)
 
-    async def _help(
-        self, starting: asyncio.Future[SafeSorter], sorters: list[Sorter], portions: _Portions
-    ) -> None:
+    async def _help(self, starting: asyncio.Future[SafeSorter], sorters: list[Sorter], portions: _Portions) -> None:
         """Keep a sorter busy that is starting; what it had while it is would keep the others waiting."""
         sorter = await starting
         if await self._bridge.run(sorter.ready):

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from dcm._atomic import TempFile
+from dcm._atomic import TempFile, publish_small
 from dcm._unchanged import FileMark, check_unchanged, opened
 from dcm.errors import StoreError
 from dcm.report import Outcome
@@ -70,6 +70,18 @@ class _FilePlacing(Placing):
         assert instance.mark is not None
         self._mark: FileMark = instance.mark
 
+    @classmethod
+    def named_at_once(cls, instance: Instance, dir_fd: int, name: str) -> bool:
+        whole, mark = instance.whole_file, instance.mark
+        if not whole or mark is None or os.access(name, os.F_OK, dir_fd=dir_fd, follow_symlinks=False):
+            return False
+        # Read after the mark was taken; if the file still looks like that, this is what is in it.
+        check_unchanged(instance.path_text, mark)
+        try:
+            return publish_small(dir_fd, name, whole)
+        except FileExistsError:
+            return False
+
     @property
     def _source(self) -> Path:
         path = self._instance.path
@@ -81,8 +93,7 @@ class _FilePlacing(Placing):
         try:
             whole = self._instance.whole_file
             if whole:
-                # Read after the mark was taken; if the file still looks like that, this is what is in it.
-                check_unchanged(self._instance.path_text, self._mark)
+                check_unchanged(self._instance.path_text, self._mark)  # as above
                 temp.write(whole)
             else:
                 with opened(self._instance.path_text, self._mark) as fd:
@@ -95,6 +106,10 @@ class _FilePlacing(Placing):
 
 class _LinkPlacing(_FilePlacing):
     """An instance whose file gets one more name."""
+
+    @classmethod
+    def named_at_once(cls, instance: Instance, dir_fd: int, name: str) -> bool:
+        return False
 
     def _taken(self, name: str) -> bool:
         return False  # nothing needs to be written to find out: the name is made, or it is not
