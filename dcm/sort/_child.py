@@ -1,7 +1,7 @@
 """The process that looks at files and places them for another one; and how the two talk.
 
-It imports nothing but what it needs, and less than what is imported here would be too little: its start is a part of
-the time that everybody waits for. It ends when its standard input does. `dcm.sort._worker` is the other end.
+It imports no more than it needs: its start is a part of the time that everybody waits for. It ends when its standard
+input does. `dcm.sort._worker` is the other end.
 
 A message is its length in four bytes and what `marshal` makes of it: both ends are of one interpreter, and nobody else
 has the pipe.
