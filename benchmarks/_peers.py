@@ -68,6 +68,13 @@ class Sink(DcmReceiver):
         return [sys.executable, "-m", "benchmarks._sink", str(self.node)]
 
 
+class KeepingSink(Sink):
+    """`benchmarks._sink` with a file: answers when the instance is written and synced."""
+
+    def command(self) -> Sequence[str]:
+        return [*super().command(), str(self.work_dir / "kept")]
+
+
 def peak_memory(pid: int) -> int:
     """The most memory that a running process has had resident so far, in bytes (Linux)."""
     found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks._peers import HOST, PlainStorescp, Sink
+from benchmarks._peers import HOST, KeepingSink, PlainStorescp, Sink
 from benchmarks._race import (
     DCM,
     ROOT,
@@ -35,6 +35,7 @@ from benchmarks._race import (
     require,
     run_races,
 )
+from dcm.spool import Spool
 from tests import data
 from tests.peers import PeerProcess
 from tests.peers.dcmtk import nodelay_env
@@ -69,7 +70,8 @@ class Forwarder(PeerProcess):
         """Wait until everything is delivered, and the spool is empty."""
         deadline = time.monotonic() + _DRAIN_WITHIN
         while time.monotonic() < deadline:
-            spooled = sum(1 for path in (self.work_dir / "spool" / "data").rglob("*") if path.is_file())
+            with Spool(self.work_dir / "spool", exclusive=False) as spool:
+                spooled = spool.counts().entries
             if not spooled and sum(1 for _ in self.directory.iterdir()) == n_files:
                 return
             time.sleep(0.2)
@@ -133,6 +135,7 @@ class Setup:
             Contestant("dcm forward", lambda: self.run(Forwarder)),
             Contestant("storescp", lambda: self.run(lambda path: PlainStorescp(path, nodelay=self.nodelay)), bar),
             Contestant("dcm forward --ack received", lambda: self.run(lambda p: Forwarder(p, "--ack", "received"))),
+            Contestant("the least possible, synced", lambda: self.run(KeepingSink)),
             Contestant("the least possible", lambda: self.run(Sink)),
         ]
         return Race(f"{self.name}, DCMTK {mode_name(self.nodelay)}", contestants)

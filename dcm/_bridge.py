@@ -7,14 +7,16 @@ back in batches: a thread that finishes several jobs while the loop is busy wake
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import janus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
     _Late: TypeAlias = "Callable[[Any], None] | None"
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Bridge"]
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class Bridge:
@@ -48,11 +51,13 @@ class Bridge:
         self._waking = False
         self._threads: list[threading.Thread] = []
         self._running = 0
+        self._lanes: list[_Lane[Any, Any]] = []
 
     async def __aenter__(self) -> Bridge:
         self._loop = asyncio.get_running_loop()
         self._queue: janus.Queue[_Job] = janus.Queue()
         self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._lanes = []
         self._threads = [
             threading.Thread(target=self._work, name=f"dcm-disk-{i}", daemon=True) for i in range(self._n_threads)
         ]
@@ -62,7 +67,9 @@ class Bridge:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        for _ in self._threads:
+        for lane in self._lanes:
+            lane.close()
+        for _ in range(self._n_threads):
             self._queue.async_q.put_nowait(None)
         # A cancelled exit must still wait: a thread that outlives the loop would have nobody to report to.
         cancelled = False
@@ -114,6 +121,32 @@ class Bridge:
                 late(future.result())
             raise
 
+    def lane(
+        self, work: Callable[[Sequence[_T]], Sequence[_R]], then: Callable[[Sequence[_R]], None]
+    ) -> Callable[[_T], None]:
+        """Have a thread of its own do one kind of work, for all that has come meanwhile at a time.
+
+        What many wait for takes less so than with a `run` for each of them.
+
+        Parameters
+        ----------
+        work : callable
+            Called in the thread with what has come. It must not raise.
+        then : callable
+            Called in the event loop with what `work` has returned.
+
+        Returns
+        -------
+        callable
+            Takes what is to be done, in the event loop; not after the exit, which waits for what was taken.
+        """
+        lane = _Lane(work, then, self._loop, self._thread_ended)
+        self._lanes.append(lane)
+        self._threads.append(lane.thread)
+        self._running += 1
+        lane.thread.start()
+        return lane.put
+
     def _work(self) -> None:
         get = self._queue.sync_q.get
         while (job := get()) is not None:
@@ -160,3 +193,50 @@ class Bridge:
         self._running -= 1
         if not self._running and not self._ended.done():
             self._ended.set_result(None)
+
+
+class _Lane(Generic[_T, _R]):
+    """A thread that does one kind of work; see `Bridge.lane`."""
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[_T]], Sequence[_R]],
+        then: Callable[[Sequence[_R]], None],
+        loop: asyncio.AbstractEventLoop,
+        ended: Callable[[], None],
+    ) -> None:
+        self._work = work
+        self._then = then
+        self._loop = loop
+        self._ended = ended
+        # Who waits for one of these is woken in C, and the other thread does nothing for that.
+        self._queue: SimpleQueue[_T | None] = SimpleQueue()
+        self.put: Callable[[_T], None] = self._queue.put
+        self.thread = threading.Thread(target=self._run, name="dcm-disk-lane", daemon=True)
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self._queue.put(None)
+
+    def _run(self) -> None:
+        get, get_now = self._queue.get, self._queue.get_nowait
+        open_ = True
+        while open_:
+            batch = [get()]
+            with contextlib.suppress(Empty):
+                while True:
+                    batch.append(get_now())
+            items = [item for item in batch if item is not None]
+            open_ = len(items) == len(batch)
+            if items:
+                self._do(items)
+        self._loop.call_soon_threadsafe(self._ended)
+
+    def _do(self, items: Sequence[_T]) -> None:
+        try:
+            results = self._work(items)
+        except BaseException as exc:  # noqa: BLE001 - without this thread all who come would never get an answer
+            context = {"message": "what must not fail has failed", "exception": exc}
+            self._loop.call_soon_threadsafe(self._loop.call_exception_handler, context)
+        else:
+            self._loop.call_soon_threadsafe(self._then, results)

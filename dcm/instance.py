@@ -9,7 +9,7 @@ for it: what is passed on is exactly what was received.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -37,7 +37,7 @@ _HEAD_SIZE = 8192  # most headers are shorter
 class Instance:
     """One SOP instance: the bytes of a data set, and its identity.
 
-    Make one with `from_buffer`, `from_temp`, `from_file` or `from_dataset`. It may be read by several threads.
+    Make one with `from_buffer`, `from_temp`, `from_file`, `from_reader` or `from_dataset`. Several threads may read it.
     Whoever has it last closes it, or uses it as a context manager: closing discards a temporary file.
 
     Attributes
@@ -62,7 +62,7 @@ class Instance:
     __slots__ = (
         *("mark", "size", "sop_class_uid", "sop_instance_uid", "source_ae", "temp", "transfer_syntax_uid"),
         *("fd", "whole_file"),
-        *("__weakref__", "_data", "_head", "_header", "_offset", "_path"),
+        *("__weakref__", "_data", "_head", "_header", "_offset", "_path", "_reader"),
     )
 
     def __init__(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str, source_ae: str) -> None:
@@ -80,6 +80,7 @@ class Instance:
         self._head = b""
         self._offset = 0
         self._header: Header | None = None
+        self._reader: Callable[[int, int], bytes] | None = None
 
     @classmethod
     def from_buffer(
@@ -97,12 +98,10 @@ class Instance:
 
         Parameters
         ----------
-        sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
-            Who it is and how it is encoded.
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae : str
+            Who it is, how it is encoded, and where it came from.
         data : bytes, bytearray or memoryview
             The encoded data set. It is kept, not copied: nobody may change it any more.
-        source_ae : str, optional
-            Where it came from.
         path : Path, optional
             The file that it was read from, for reports.
         mark : FileMark, optional
@@ -130,16 +129,14 @@ class Instance:
 
         Parameters
         ----------
-        sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
-            Who it is and how it is encoded.
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae : str
+            Who it is, how it is encoded, and where it came from.
         temp : TempFile
             Holds all of it, preamble and file meta information first. The instance owns it from now on.
         offset : int
             Where in it the data set begins.
         head : bytes
             The first bytes of the data set: enough to look at it without the disk.
-        source_ae : str, optional
-            Where it came from.
         """
         self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
         self.temp = temp
@@ -191,11 +188,8 @@ class Instance:
         whole_file : bytes, optional
             All of the file, where it was small enough to be read on that occasion.
         """
-        self = cls(header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid, "")
-        self._path = path
-        self.size = mark.size - header.data_offset
-        self._offset = header.data_offset
-        self.mark = mark
+        uids = (header.sop_class_uid, header.sop_instance_uid, header.transfer_syntax_uid)
+        self = cls.from_known(path, *uids, offset=header.data_offset, mark=mark)
         self._header = header
         self.whole_file = whole_file
         return self
@@ -218,20 +212,44 @@ class Instance:
         ----------
         path : path
             The file.
-        sop_class_uid, sop_instance_uid, transfer_syntax_uid : str
-            Who it is and how it is encoded.
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae : str
+            Who it is, how it is encoded, and where it came from.
         offset : int
             Where the data set begins in the file.
         mark : FileMark
             What the file looks like.
-        source_ae : str, optional
-            Where it came from.
         """
         self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
         self._path = path
         self.size = mark.size - offset
         self._offset = offset
         self.mark = mark
+        return self
+
+    @classmethod
+    def from_reader(
+        cls,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+        transfer_syntax_uid: str,
+        size: int,
+        read: Callable[[int, int], bytes],
+        source_ae: str = "",
+    ) -> Instance:
+        """An instance that somebody else keeps, in a file that has others, too.
+
+        Parameters
+        ----------
+        sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae : str
+            Who it is, how it is encoded, and where it came from.
+        size : int
+            Bytes of the encoded data set.
+        read : callable
+            Reads so many bytes of it from there on, or raises a `StoreError`. Any thread may call it.
+        """
+        self = cls(sop_class_uid, sop_instance_uid, transfer_syntax_uid, source_ae)
+        self.size = size
+        self._reader = read
         return self
 
     @classmethod
@@ -351,6 +369,8 @@ class Instance:
 
     def _read_bytes(self, offset: int, n: int) -> bytes:
         n = max(0, min(n, self.size - offset))
+        if self._reader is not None:
+            return self._reader(offset, n)
         if self.temp is not None:
             try:
                 return self.temp.pread(n, self._offset + offset)
@@ -378,5 +398,6 @@ class Instance:
         self.close()
 
     def __repr__(self) -> str:
-        where = "memory" if self._data is not None else str(self.path or "a temporary file")
+        elsewhere = "a temporary file" if self.temp is not None else "the hands of somebody else"
+        where = "memory" if self._data is not None else str(self.path or elsewhere)
         return f"<Instance {self.sop_instance_uid}, {self.size} bytes in {where}>"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import pytest
 
@@ -165,4 +166,68 @@ async def test_the_body_failing_ends_the_threads() -> None:
         async with Bridge() as bridge:
             await bridge.run(int)
             raise ZeroDivisionError
+    assert names() == []
+
+
+async def test_a_lane_does_all_that_has_come_meanwhile_at_a_time() -> None:
+    batches: list[list[int]] = []
+    done: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(items: Sequence[int]) -> list[int]:
+        assert threading.current_thread() is not threading.main_thread()
+        batches.append(list(items))
+        begun.set()
+        assert go_on.wait(20)
+        return [item * 2 for item in items]
+
+    def then(results: Sequence[int]) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        done.extend(results)
+
+    async with Bridge(threads=1) as bridge:
+        put = bridge.lane(work, then)
+        put(0)
+        assert await bridge.run(begun.wait, 20)
+        for i in range(1, 50):
+            put(i)
+        go_on.set()
+    # All that was taken is done, and told, when the bridge is closed.
+    assert batches == [[0], list(range(1, 50))]
+    assert done == [i * 2 for i in range(50)]
+    assert names() == []
+
+
+def divide(items: Sequence[int]) -> list[int]:
+    return [1 // item for item in items]
+
+
+async def test_a_lane_does_not_end_with_what_must_not_happen() -> None:
+    told: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+    done: list[int] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.put_nowait(context))
+    async with Bridge(threads=1) as bridge:
+        put = bridge.lane(divide, done.extend)
+        put(0)
+        assert isinstance((await told.get())["exception"], ZeroDivisionError)
+        put(1)
+    assert done == [1]
+    asyncio.get_running_loop().set_exception_handler(None)
+
+
+async def test_who_is_cancelled_at_the_exit_waits_for_the_lane() -> None:
+    go_on = threading.Event()
+
+    async def use() -> None:
+        async with Bridge(threads=1) as bridge:
+            bridge.lane(lambda items: [go_on.wait(20) for _ in items], lambda results: None)(1)
+
+    task = asyncio.ensure_future(use())
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
     assert names() == []

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
-import click
-
 from dcm.attrs import Attributes
 from dcm.cli._render import harmless_json
+from dcm.cli._streams import flush_stdout, print_text
 from dcm.diff import BytesDigest, DataDiff, DiffKind, FileDiff, FileState, TreeCounts, kept, shown_pair
 from dcm.keywords import keyword_of
 from dcm.text import safe_text
@@ -49,15 +48,15 @@ class _Brief:
     def add(self, found: FileDiff) -> None:
         """A line for each pair."""
         if found.state is FileState.ONLY_LEFT:
-            click.echo(f"Only on the left: {safe_text(found.left)}")
+            _print(f"Only on the left: {safe_text(found.left)}")
         elif found.state is FileState.ONLY_RIGHT:
-            click.echo(f"Only on the right: {safe_text(found.right)}")
+            _print(f"Only on the right: {safe_text(found.right)}")
         elif found.differences:
             self.differences(found)
 
     def differences(self, found: FileDiff) -> None:
         """Say what is different in a pair."""
-        click.echo(f"Files {safe_text(found.left)} and {safe_text(found.right)} differ")
+        _print(f"Files {safe_text(found.left)} and {safe_text(found.right)} differ")
 
     def end(self, counts: TreeCounts) -> None:
         """Nothing."""
@@ -75,7 +74,7 @@ class _Plain(_Brief):
                 lines.append(f"-{diff.place}: {left}")
             if diff.kind is not DiffKind.MISSING:
                 lines.append(f"+{diff.place}: {right}")
-        click.echo("\n".join(lines))
+        _print("\n".join(lines))
 
 
 class _SideBySide(_Brief):
@@ -111,7 +110,7 @@ class _JsonLines:
     def add(self, found: FileDiff) -> None:
         """A line."""
         if found.state is not FileState.SAME:
-            click.echo(_json(_object(found, brief=self._brief)))
+            _print(_json(_object(found, brief=self._brief)))
 
     def end(self, counts: TreeCounts) -> None:
         """Nothing."""
@@ -130,11 +129,17 @@ class _Json:
         if found.state is not FileState.SAME:
             before = ",\n  " if self._n_files else self._head + "\n  "
             self._n_files += 1
-            click.echo(before + _json(_object(found, brief=self._brief)), nl=False)
+            _print(before + _json(_object(found, brief=self._brief)), end="")
 
     def end(self, counts: TreeCounts) -> None:
         """The figures."""
-        click.echo(f'{self._head if not self._n_files else chr(10)}], "counts": {_json(counts.to_json())}}}')
+        _print(f'{self._head if not self._n_files else chr(10)}], "counts": {_json(counts.to_json())}}}')
+
+
+def _print(text: str, end: str = "\n") -> None:
+    """Print at once: the next pair may take its time."""
+    print_text(text + end)
+    flush_stdout()
 
 
 def _marked(left: str, right: str) -> tuple[Text, Text]:

@@ -14,8 +14,8 @@ from dcm.text import safe_text
 
 __all__ = ["setup_logging"]
 
-# They log identifiers of data sets, and warn with values of attributes.
-_TALKATIVE = ("pynetdicom", "pydicom", "py.warnings")
+# They log identifiers of data sets, and warn with values of attributes; the last two list their plugins.
+_TALKATIVE = ("pynetdicom", "pydicom", "py.warnings", "pylibjpeg", "openjpeg")
 
 # Of this process, so that setting up once more replaces them.
 _installed: list[logging.Handler] = []
@@ -92,10 +92,15 @@ def setup_logging(*, verbosity: int, quiet: bool, debug: bool, log_path: Path | 
     root.setLevel(min(handler.level for handler in handlers))
     logging.getLogger("asyncio").setLevel(logging.DEBUG if debug else logging.WARNING)
     logging.captureWarnings(True)
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(logging.NOTSET if debug else logging.CRITICAL + 1)
     if not debug:
+        # Not by their levels: pydicom sets its own when it is imported, which is later.
+        for handler in handlers:
+            handler.addFilter(_is_harmless)
         warnings.simplefilter("ignore")
+
+
+def _is_harmless(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] not in _TALKATIVE and record.name not in _TALKATIVE
 
 
 def _file_handler(log_path: Path, level: str, debug: bool) -> logging.Handler:

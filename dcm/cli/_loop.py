@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, TypeVar
 
 __all__ = ["run_async", "run_service"]
 
 _T = TypeVar("_T")
+
+ENDS = (signal.SIGINT, signal.SIGTERM)
+HANG_UP: tuple[signal.Signals, ...] = (signal.SIGHUP,) if hasattr(signal, "SIGHUP") else ()
 
 
 def run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
@@ -37,8 +40,18 @@ def run_async(coroutine: Coroutine[Any, Any, _T]) -> _T:
         raise
 
 
-def run_service(coroutine: Coroutine[Any, Any, _T], stop: Callable[[], None]) -> tuple[_T, int]:
+def run_service(
+    coroutine: Coroutine[Any, Any, _T], stop: Callable[[], None], hang_up: Callable[[], None] | None = None
+) -> tuple[_T, int]:
     """Run a coroutine that ends by itself when it is asked to: SIGINT and SIGTERM ask it. A second one kills.
+
+    Parameters
+    ----------
+    coroutine : coroutine
+    stop : callable
+        Asks it, in the event loop.
+    hang_up : callable, optional
+        Called in the event loop for each SIGHUP. Without it, that asks for the end, too.
 
     Returns
     -------
@@ -50,15 +63,16 @@ def run_service(coroutine: Coroutine[Any, Any, _T], stop: Callable[[], None]) ->
     received: list[int] = []
 
     async def served() -> _T:
-        with _signals_call(stop, received):
+        ends = ENDS if hang_up is not None else (*ENDS, *HANG_UP)
+        with _signals_call(ends, stop, received), _hang_up_calls(hang_up):
             return await coroutine
 
     return asyncio.run(served()), received[0] if received else 0
 
 
 @contextlib.contextmanager
-def _signals_call(stop: Callable[[], None], received: list[int]) -> Iterator[None]:
-    """Let the first signal call a function, and note it."""
+def _signals_call(numbers: Sequence[signal.Signals], stop: Callable[[], None], received: list[int]) -> Iterator[None]:
+    """Let the first of some signals call a function, and note it."""
     loop = asyncio.get_running_loop()
     before: dict[signal.Signals, Any] = {}
 
@@ -70,7 +84,7 @@ def _signals_call(stop: Callable[[], None], received: list[int]) -> Iterator[Non
             signal.signal(each, signal.SIG_DFL)
         stop()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in numbers:
         handler = signal.getsignal(number)
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
             loop.add_signal_handler(number, on_signal, number)
@@ -81,6 +95,24 @@ def _signals_call(stop: Callable[[], None], received: list[int]) -> Iterator[Non
         for number, handler in before.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _hang_up_calls(call: Callable[[], None] | None) -> Iterator[None]:
+    """Let SIGHUP call a function, where there are such signals."""
+    if call is None or not HANG_UP:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    (number,) = HANG_UP
+    handler = signal.getsignal(number)
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+        loop.add_signal_handler(number, call)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(number)
+        signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -37,7 +37,8 @@ Exit codes:
   3    partial: some failed, the rest is done
   4    nothing could be done: refused, unreachable, not authorised
   5    done as far as known; whether it is complete cannot be known
-  130  interrupted, after a clean stop"""
+  130  interrupted, after a clean stop
+  141  whoever read the output has gone: dcm ... | head"""
 
 _LEVELS = ("debug", "info", "warning", "error")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,25 +10,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dcm.cli._streams import CLOSED_PIPE, OutputError, fill_closed_streams, flush_stdout, forget, stdout_problem
 from dcm.errors import DcmError
 from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from dcm.conf import DcmConfig, Overrides
 
-__all__ = ["CliState", "forget_stdout", "print_error", "run"]
+__all__ = ["CliState", "print_error", "run"]
 
 INTERRUPTED = 130
 
 
 @dataclass
 class CliState:
-    """What the options in front of the command say."""
+    """What the options in front of the command say, and the exit code of errors that fit nowhere else."""
 
     config_path: Path | None = None
     verbosity: int = 0
     quiet: bool = False
     debug: bool = False
+    error_code: int = 1
 
     def config(self, overrides: Overrides | None = None) -> DcmConfig:
         """Read the configuration file.
@@ -50,14 +50,36 @@ def run(root: click.Command, args: Sequence[str] | None = None) -> int:
 
     A command returns its exit code, or None for 0. What it raises is printed to stderr.
     """
+    fill_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no reason to fail
             stream.reconfigure(errors="backslashreplace")
     state = CliState()
     try:
+        code = _run(root, args, state)
+        flush_stdout()
+    except BrokenPipeError:
+        forget(sys.stdout)
+        forget(sys.stderr)
+        return CLOSED_PIPE
+    except OutputError as exc:
+        forget(sys.stdout)
+        print_error(str(exc))
+        return state.error_code
+    return code
+
+
+def _run(root: click.Command, args: Sequence[str] | None, state: CliState) -> int:
+    streams = sys.stdout, sys.stderr
+    try:
         argv = None if args is None else list(args)
         code = root.main(argv, prog_name="dcm", standalone_mode=False, obj=state)
-        sys.stdout.flush()
+    except SystemExit as exc:
+        # click and rich take a closed pipe for an error, 1; click has put others in the place of the streams then.
+        if sys.stdout is streams[0] and not isinstance(exc.__context__, BrokenPipeError):
+            raise
+        sys.stdout, sys.stderr = streams
+        raise BrokenPipeError from None
     except click.ClickException as exc:
         (_misplaced(root, exc) or exc).show()
         return exc.exit_code
@@ -69,21 +91,26 @@ def run(root: click.Command, args: Sequence[str] | None = None) -> int:
             return INTERRUPTED
         print_error("nothing was answered")
         return 1
-    except BrokenPipeError:
-        forget_stdout()
-        return 1
+    except (BrokenPipeError, OutputError):
+        raise
     except DcmError as exc:
         _traceback_if(state.debug)
         print_error(exc.message, exc.hint)
         return exc.exit_code
     except OSError as exc:
         _traceback_if(state.debug)
+        if not exc.filename and (problem := stdout_problem()):
+            raise OutputError(problem) from exc
         print_error(": ".join(str(part) for part in (exc.filename, exc.strerror or exc) if part))
-        return 1
+        return state.error_code
+    except UnicodeEncodeError as exc:
+        _traceback_if(state.debug)
+        print_error(*_about_encoding(exc))
+        return state.error_code
     except Exception as exc:  # noqa: BLE001 - a mistake of ours; the user gets a line, and we get a report
         _traceback_if(state.debug)
         print_error(f"unexpected {type(exc).__name__}: {exc}", "" if state.debug else "dcm --debug shows where")
-        return 1
+        return state.error_code
     return code if isinstance(code, int) else 0
 
 
@@ -99,20 +126,24 @@ def _misplaced(root: click.Command, error: click.ClickException) -> click.UsageE
     return click.UsageError(f"{name} goes before the command: {place}", ctx=error.ctx)
 
 
+def _about_encoding(error: UnicodeEncodeError) -> tuple[str, str]:
+    """What to say of text that cannot be encoded, and what to do about it."""
+    if error.encoding.lower() == sys.getfilesystemencoding().lower() != "utf-8":
+        return f"no file can be called {error.object!r} in this locale ({error.encoding})", "PYTHONUTF8=1 dcm ... can"
+    return f"unexpected {type(error).__name__}: {error}", "dcm --debug shows where"
+
+
 def print_error(message: str, hint: str = "") -> None:
     """Print an error to stderr on one line, and what to do about it on another."""
-    click.echo(f"Error: {safe_text(message)}", err=True)
+    lines = [f"Error: {safe_text(message)}"]
     if hint:
-        click.echo(f"       {safe_text(hint)}", err=True)
-
-
-def forget_stdout() -> None:
-    """Whoever read our output has gone: leave nothing to be written there when the interpreter ends."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        fileno = sys.stdout.fileno()
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, fileno)
-        os.close(null)
+        lines.append(f"       {safe_text(hint)}")
+    try:
+        click.echo("\n".join(lines), err=True)
+    except BrokenPipeError:
+        raise
+    except OSError:  # it takes no more, and nobody can be told; the exit code still tells
+        forget(sys.stderr)
 
 
 def _traceback_if(debug: bool) -> None:

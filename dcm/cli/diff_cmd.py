@@ -92,6 +92,7 @@ def command(
     from dcm.cli._progress import paused, show_progress
     from dcm.diff import TreeCounts
 
+    state.error_code = _TROUBLE
     counts = TreeCounts()
     printer = printer_for(
         out_format or ("side-by-side" if sys.stdout.isatty() else "plain"), str(left), str(right), brief=brief

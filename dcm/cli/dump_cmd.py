@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dcm.cli._options import examples
-from dcm.cli._run import CliState, forget_stdout, print_error
+from dcm.cli._files import STDIN, files_of, say_left_out
+from dcm.cli._options import examples, named
+from dcm.cli._run import CliState, print_error
+from dcm.cli._streams import OutputError, flush_stdout, print_text, write_stdout
 from dcm.errors import DcmError, InvalidDicomError, StoreError
-from dcm.text import plural, safe_text
+from dcm.text import safe_text
 
 if TYPE_CHECKING:
     from dcm.dump import LineFormat, Selection, Source
 
 __all__ = ["command"]
 
-_STDIN = "-"
 _LINES_AT_ONCE = 2000
 
 
@@ -36,7 +37,7 @@ _LINES_AT_ONCE = 2000
         "dcm dump --image --window 40,400 image.dcm",
     ),
 )
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", callback=named)
 @click.option("-r", "--recurse", is_flag=True, help="Go into directories; what is no DICOM in them is counted only.")
 @click.option(
     "--out-format",
@@ -95,7 +96,10 @@ def command(
             raise click.UsageError("A picture (--image, --png) has no elements: leave out the options for them.")
         from dcm.cli._pictures import show_pictures
 
-        return show_pictures([path for path, _ in _paths(files, recurse)], image, png, window, frame)
+        n_failed, n_foreign = show_pictures(files, recurse, image, png, window, frame)
+        if not state.quiet:
+            say_left_out(n_foreign)
+        return 1 if n_failed else 0
     if window is not None or frame is not None:
         raise click.UsageError("--window and --frame are for pictures: --image shows one, --png writes one.")
     if plain_fmt is not None and out_format not in (None, "plain"):
@@ -105,34 +109,12 @@ def command(
     )
     line_format = None if plain_fmt is None else LineFormat(plain_fmt)
     dump = _Dump(selection, line_format, full, recurse or len(files) > 1, out_format or "plain")
-    for path, listed in _paths(files, recurse):
+    for path, listed in files_of(files, recurse, dump.complain):
         dump.file(path, listed=listed)
     dump.finish()
-    if dump.n_foreign and not state.quiet:
-        click.echo(f"Left out: {plural(dump.n_foreign, 'file')} that {_are(dump.n_foreign)} not DICOM", err=True)
+    if not state.quiet:
+        say_left_out(dump.n_foreign)
     return 1 if dump.n_broken else 0
-
-
-def _are(n: int) -> str:
-    return "is" if n == 1 else "are"
-
-
-def _paths(files: Iterable[str], recurse: bool) -> Iterator[tuple[str, bool]]:
-    """Paths, and whether a directory was listed to find them."""
-    for file in files:
-        if not recurse or file == _STDIN or not Path(file).is_dir():
-            yield file, False
-            continue
-        for directory, names, found in os.walk(file, onerror=_raise):
-            names.sort()
-            for name in sorted(found):
-                path = Path(directory, name)
-                if path.is_file():  # a named pipe that nobody writes to would be read for ever
-                    yield str(path), True
-
-
-def _raise(error: OSError) -> None:
-    raise StoreError(f"cannot read {safe_text(error.filename)}: {error.strerror}") from error
 
 
 @dataclass
@@ -152,9 +134,9 @@ class _Dump:
         """Dump a file; say what is wrong with it."""
         from dcm.dump import NotDicomError, source_of
 
-        name = "stdin" if path == _STDIN else path
+        name = "stdin" if path == STDIN else path
         try:
-            fd = sys.stdin.fileno() if path == _STDIN else os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            fd = sys.stdin.fileno() if path == STDIN else os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
             try:
                 source = source_of(fd)
                 if self.out_format == "plain":
@@ -162,23 +144,24 @@ class _Dump:
                 else:
                     self._object(source, path)
             finally:
-                if path != _STDIN:
+                if path != STDIN:
                     os.close(fd)
-        except BrokenPipeError:
+        except (BrokenPipeError, OutputError):
             raise
         except NotDicomError as exc:
             if listed:
                 self.n_foreign += 1
             else:
-                self._complain(name, exc)
+                self.complain(name, exc)
         except InvalidDicomError as exc:
-            self._complain(name, exc)
+            self.complain(name, exc)
         except OSError as exc:
-            self._complain(name, StoreError(f"cannot be read: {exc.strerror or exc}"))
+            self.complain(name, StoreError(f"cannot be read: {exc.strerror or exc}"))
 
-    def _complain(self, name: str, error: DcmError) -> None:
+    def complain(self, name: str, error: DcmError) -> None:
+        """Say what is wrong with a file or directory."""
         self.n_broken += 1
-        _flush()  # where both go to one place, the error stands behind what could be read
+        flush_stdout()  # where both go to one place, the error stands behind what could be read
         print_error(f"{name}: {error.message}", error.hint)
 
     def _lines(self, source: Source, name: str) -> None:
@@ -192,20 +175,20 @@ class _Dump:
         if head and self.n_files:
             head = f"\n{head}"
         for chunk in _chunks(lines):
-            _write(head + chunk)
+            print_text(head + chunk)
             self.n_files += bool(head)
             head = ""
 
     def _object(self, source: Source, path: str) -> None:
         from dcm.dump import dump_json, encode_json
 
-        uri = "" if path == _STDIN else Path(path).absolute().as_uri()
+        uri = "" if path == STDIN else Path(path).absolute().as_uri()
         document, broken = dump_json(source, self.selection, uri=uri, full=self.full)
         if self.out_format == "ndjson":
-            _to_stdout(encode_json(document) + b"\n")
+            write_stdout(encode_json(document) + b"\n")
         else:
             start = (b",\n" if self.n_files else b"[\n") if self.several else b""
-            _to_stdout(start + encode_json(document, indent=2))
+            write_stdout(start + encode_json(document, indent=2))
         self.n_files += 1
         if broken is not None:
             raise broken
@@ -214,8 +197,8 @@ class _Dump:
         """End what has been begun."""
         if self.out_format == "json" and (self.n_files or self.several):
             end = b"\n" if not self.several else b"\n]\n" if self.n_files else b"[]\n"
-            _to_stdout(end)
-        _flush()
+            write_stdout(end)
+        flush_stdout()
 
 
 def _chunks(lines: Iterator[str]) -> Iterator[str]:
@@ -232,33 +215,6 @@ def _chunks(lines: Iterator[str]) -> Iterator[str]:
         elif broken is None:
             return
     raise broken
-
-
-def _write(text: str) -> None:
-    _to_stdout(text.encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
-
-
-def _to_stdout(data: bytes) -> None:
-    try:
-        sys.stdout.buffer.write(data)
-    except BrokenPipeError:
-        raise
-    except OSError as exc:  # no fault of the file that is read
-        raise _no_stdout(exc) from exc
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as exc:
-        raise _no_stdout(exc) from exc
-
-
-def _no_stdout(exc: OSError) -> StoreError:
-    forget_stdout()
-    return StoreError(f"cannot write to stdout: {exc.strerror or exc}")
 
 
 def _colors() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,8 @@ from dcm.errors import PartialError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from dcm.cli._rules import Rules
     from dcm.spool import Forwarder
-
 
 __all__ = ["command"]
 
@@ -123,13 +124,14 @@ def command(
     """Receive, keep safe, and pass on by routes.
 
     Listens as our node does, and delivers what it is sent to every DEST: a node, a directory (PATH or PATH:TEMPLATE),
-    or a name of either or of a route from the configuration file.
+    or a name of either or of a route from the configuration file. On SIGHUP the routes are read anew.
 
     What is acknowledged is in the spool, on disk, until all destinations have it: whatever crashes, nothing is lost.
     Each destination has a queue of its own, and is tried again until it takes what is for it.
     """
     from dcm.cli._edits import load_edits
     from dcm.cli._forward_text import start_lines
+    from dcm.cli._rules import Rules
     from dcm.conf import AccessOverrides, Overrides
     from dcm.route import Router
     from dcm.spool import Ack, Forwarder, OnConflict, Spool
@@ -162,7 +164,8 @@ def command(
                 _say(start_lines(conf.local_node(), port, spool, router.ways, Ack(ack), forwarder.before))
 
         forwarder.ready = ready
-        return _run(forwarder, show=not (no_progress or state.quiet), brief=no_report or state.quiet)
+        rules = Rules(forwarder, lambda: Router(state.config(over).routes_to(dests)))
+        return _run(forwarder, rules, show=not (no_progress or state.quiet), brief=no_report or state.quiet)
 
 
 def _say(lines: Iterable[str]) -> None:
@@ -172,7 +175,7 @@ def _say(lines: Iterable[str]) -> None:
             click.echo(line, err=True)
 
 
-def _run(forwarder: Forwarder, *, show: bool, brief: bool) -> int:
+def _run(forwarder: Forwarder, rules: Rules, *, show: bool, brief: bool) -> int:
     """Run it to its end, and say what it did."""
     from dcm.cli._forward_text import live_text, problem_lines, summary_lines
     from dcm.cli._live import live_line
@@ -180,7 +183,9 @@ def _run(forwarder: Forwarder, *, show: bool, brief: bool) -> int:
 
     with live_line(show) as draw:
         forwarder.progress = lambda snapshot: draw(live_text(snapshot))
-        _, number = run_service(forwarder.run(), forwarder.stop)
+        # Who sits at a terminal has closed it.
+        hang_up = None if sys.stderr.isatty() else rules.renew
+        _, number = run_service(forwarder.run(), forwarder.stop, hang_up)
     tally, before, now = forwarder.tally, forwarder.before, forwarder.now
     _say(problem_lines(tally, now) if brief else summary_lines(tally, before, now))
     if number:

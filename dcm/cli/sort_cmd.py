@@ -79,7 +79,7 @@ def _list_formats(ctx: click.Context, param: click.Parameter, value: bool) -> No
 @click.option(
     "-j",
     "--jobs",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=64),
     metavar="N",
     help="How many processes read and place files. Default: one for each processor, four at most, where there are more "
     "than a thousand files.",
@@ -129,7 +129,7 @@ def command(
     try:
         code = _run(sources, place, options, report, not (no_progress or state.quiet))
     finally:
-        write_report(report, report_path)
+        written = write_report(report, report_path)
     if dry_run and not to_stdout(report_path):
         from dcm.cli._sort_text import tree_lines
 
@@ -137,7 +137,7 @@ def command(
             click.echo(line)
     for line in report.warnings if state.quiet else report.summary().splitlines():
         click.echo(line, err=True)
-    return code if code is not None else report.exit_code
+    return code if code is not None else report.exit_code or int(not written)
 
 
 def _run(

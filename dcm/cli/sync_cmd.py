@@ -175,14 +175,14 @@ def command(
         code = _run(repos, routes, query, earlier, report, options, not (no_progress or state.quiet))
     finally:
         # Whatever ends it: what became of each instance until then is worth having.
-        write_report(report, report_path)
+        written = write_report(report, report_path)
     if dry_run and not to_stdout(report_path) and report.exit_code in (0, 3, 5):
         for line in preview_lines(report, repos, sinks):
             click.echo(line)
     brief = no_report or state.quiet
     for line in problem_lines(report) if brief else summary_lines(report, repos, sinks):
         click.echo(line, err=True)
-    return code if code is not None else report.exit_code
+    return code if code is not None else report.exit_code or int(not written)
 
 
 def _run(

@@ -11,7 +11,7 @@ from pathlib import Path
 from dcm.diff._data_sets import Side, compare
 from dcm.diff._differences import BytesDigest, DataDiff
 from dcm.diff._pixels import ABOUT_ENCODING, ABOUT_ENCODING_META, decoded_pixels
-from dcm.diff._reading import PIXEL_DATA, DicomFile, open_file
+from dcm.diff._reading import PIXEL_DATA, DicomFile, leave_out_same, open_file
 from dcm.diff._selection import Selection, Step
 
 __all__ = ["FileDiff", "FileState", "Method", "diff_files", "same_bytes"]
@@ -94,7 +94,9 @@ class Method:
             found += compare(left.meta(), right.meta(), selection)
         if left.header.transfer_syntax_uid == right.header.transfer_syntax_uid and same_bytes(left, right):
             return found
-        sides, selection = (left.side(), right.side()), self.selection
+        data_sets = left.data_set(), right.data_set()
+        leave_out_same(*data_sets)
+        sides, selection = (left.side(data_sets[0]), right.side(data_sets[1])), self.selection
         if self.pixels:
             selection = self._without(ABOUT_ENCODING)
             sides = self._decoded((left, right), sides)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from dcm._unchanged import FileMark, opened, reader, unreadable
-from dcm.attrs import BYTES_VRS
+from dcm.attrs import BYTES_VRS, PIXEL_REPRESENTATION, SPECIFIC_CHARACTER_SET
 from dcm.diff._data_sets import NOTHING, Side
 from dcm.diff._differences import BytesDigest
 from dcm.errors import DcmError, InvalidDicomError
@@ -28,7 +28,7 @@ from dcm.peek import Header, inflate, peek_file
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["CHUNK", "PIXEL_DATA", "DicomFile", "Stretch", "open_file"]
+__all__ = ["CHUNK", "PIXEL_DATA", "DicomFile", "Stretch", "leave_out_same", "open_file"]
 
 PIXEL_DATA = 0x7FE00010
 CHUNK = 1 << 20
@@ -39,6 +39,8 @@ _LARGE = 256 << 10
 _LARGE_TEXT = 64 << 20
 _INFLATE_LIMIT = 1 << 30
 _PREFIX_END = 132
+_CONTEXT = (SPECIFIC_CHARACTER_SET, PIXEL_REPRESENTATION)
+_KEPT_GROUPS = frozenset({0x0028, 0x7FE0})
 _CONVERSION_ERRORS = (
     *(ArithmeticError, AttributeError, LookupError, NotImplementedError, RecursionError, TypeError, ValueError),
     struct.error,
@@ -100,22 +102,31 @@ class DicomFile:
         start = _PREFIX_END if head[_PREFIX_END - 4 : _PREFIX_END] == b"DICM" else 0
         return self._side(self._read(io.BytesIO(head[start:]), EXPLICIT_VR_LITTLE_ENDIAN, None), {})
 
-    def side(self) -> Side:
-        """The data set.
+    def data_set(self) -> Dataset:
+        """The data set as it is encoded, for `side`; large values are still in the file.
 
         Raises
         ------
         InvalidDicomError
-            It cannot be read, sequences are nested too deeply, or it inflates to more than 1 GiB.
+            It cannot be read, or it inflates to more than 1 GiB.
         """
-        from pydicom.errors import BytesLengthException
-
         syntax = self.header.transfer_syntax_uid
         if syntax in DEFLATED_SYNTAXES:
             self.file = io.BytesIO(inflate(self.read(self._start, self.size), _INFLATE_LIMIT))
             self._start, syntax = 0, EXPLICIT_VR_LITTLE_ENDIAN
         self.file.seek(self._start)
-        ds = self._read(self.file, syntax, _LARGE)
+        return self._read(self.file, syntax, _LARGE)
+
+    def side(self, ds: Dataset) -> Side:
+        """What a data set means that `data_set` has read.
+
+        Raises
+        ------
+        InvalidDicomError
+            It cannot be read, or sequences are nested too deeply.
+        """
+        from pydicom.errors import BytesLengthException
+
         digests: dict[int, BytesDigest] = {}
         for tag in list(ds.keys()):
             raw: Any = ds.get_item(tag, keep_deferred=True)
@@ -195,6 +206,44 @@ class DicomFile:
         if total % 2:
             sha256.update(b"\0")
         return BytesDigest(total + total % 2, sha256.hexdigest())
+
+
+def leave_out_same(left: Dataset, right: Dataset) -> None:
+    """Take out of two data sets what is encoded in the same way in both: it need not be decoded.
+
+    What decides how others are to be read stays, and so does all that is about pixels.
+    """
+    if not all(_is_same(left, right, tag) for tag in _CONTEXT):
+        return
+    same_blocks: dict[int, bool] = {}
+    for tag in list(left.keys()):
+        if tag >> 16 in _KEPT_GROUPS or tag in _CONTEXT:
+            continue
+        if tag & 0x10000:
+            block = tag & 0xFFFF0000 | tag >> 8 & 0xFF
+            same = same_blocks.get(block)
+            if same is None:
+                same = same_blocks[block] = _is_same(left, right, block)
+            if not same or tag & 0xFFFF <= 0xFF:
+                continue
+        if tag in right and _is_same(left, right, tag):
+            del left[tag], right[tag]
+
+
+def _is_same(left: Dataset, right: Dataset, tag: int) -> bool:
+    """Whether an element is encoded in the same way, or is on neither side; False where nobody can tell any more."""
+    raw = _raw(left, tag)
+    return raw is not None and raw == _raw(right, tag)
+
+
+def _raw(ds: Dataset, tag: int) -> tuple[Any, ...] | None:
+    """An element as it is encoded, () where it is not there; None where it is not in memory, or not in this form."""
+    raw: Any = ds.get_item(tag, keep_deferred=True) if tag in ds else None
+    if raw is None:
+        return ()
+    if not raw.is_raw or raw.value is None:
+        return None
+    return raw.VR, raw.value, raw.is_implicit_VR, raw.is_little_endian
 
 
 @contextlib.contextmanager

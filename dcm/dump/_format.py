@@ -158,7 +158,7 @@ class LineFormat:
         if kind == "elem":
             read = _ELEM.get(name)
             if read is None:
-                raise self._error(f"there is no elem.{name}", f"there are {', '.join(_ELEM)}")
+                raise self._error(f"there is no {match['name'].strip()}", f"there are elem.{', elem.'.join(_ELEM)}")
             self.per_element = True
             return lambda element, ds, file: "" if element is None else _one(read(element), position)
         if kind == "ds" and name:

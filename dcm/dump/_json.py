@@ -74,6 +74,8 @@ class JsonBuilder:
             return
         tag = element.tag
         if not tag & 0xFFFF or (tag >> 16 == 2 and not self._meta):
+            if kind == SEQUENCE:  # there is no such one, but for broken files
+                self._open.append([])
             return
         entry: dict[str, Any] = {"vr": "SQ" if kind == SEQUENCE else element.vr}
         self._open[depth][f"{tag:08X}"] = entry

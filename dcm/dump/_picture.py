@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from dcm.dump._source import BytesSource, layout_of, source_of
 from dcm.errors import DataError, InvalidDicomError, StoreError, UsageError
 from dcm.text import safe_text
 
@@ -86,26 +87,36 @@ def picture(
         ds = _read(name, data)
         _check(ds, name, frame, window)
         pixels = _decoded(ds, name, frame)
-        color = int(ds.get("SamplesPerPixel", 1) or 1) > 1
         try:
+            color = int(ds.get("SamplesPerPixel", 1) or 1) > 1
             if color or ds.PhotometricInterpretation == "PALETTE COLOR":
                 return Image.fromarray(_rgb(ds, pixels))
             return Image.fromarray(_gray(ds, pixels, window))
-        except (AttributeError, ValueError, TypeError, KeyError, IndexError, OverflowError) as exc:
+        except Exception as exc:  # noqa: BLE001  pydicom decodes each element only when it is asked for
             _fail(name, f"its pixel data cannot be shown: {exc}", exc)
 
 
 def _read(name: str, data: bytes | None) -> Dataset:
+    """A file, also one without file meta information, as `dcm.dump.walk` would read it."""
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError as NoDicomError
+    from pydicom.uid import UID
 
     try:
-        if data is not None:
-            return dcmread(io.BytesIO(data))
-        return dcmread(name, defer_size=1 << 20)
+        if data is None:
+            with open(name, "rb") as file:
+                layout = layout_of(source_of(file.fileno()))
+            ds = dcmread(name, defer_size=1 << 20, force=True)
+        else:
+            layout = layout_of(BytesSource(data))
+            ds = dcmread(io.BytesIO(data), force=True)
+        if "TransferSyntaxUID" not in ds.file_meta:
+            ds.file_meta.TransferSyntaxUID = UID(layout.transfer_syntax_uid)
+        return ds
     except OSError as exc:
         raise StoreError(f"cannot read {safe_text(name)}: {exc.strerror or exc}") from exc
-    except (NoDicomError, RecursionError, MemoryError, ValueError, KeyError, EOFError) as exc:
+    except InvalidDicomError as exc:
+        raise type(exc)(f"{safe_text(name)}: {exc.message}") from exc
+    except Exception as exc:
         raise InvalidDicomError(f"{safe_text(name)}: cannot be read as DICOM: {safe_text(exc, 200)}") from exc
 
 
@@ -115,14 +126,18 @@ def _check(ds: Dataset, name: str, frame: int, window: tuple[float, float] | Non
     try:
         n_frames = max(1, int(ds.get("NumberOfFrames", 1) or 1))
         samples = int(ds.get("SamplesPerPixel", 1) or 1)
+        for keyword in ("Rows", "Columns", "BitsAllocated"):
+            if ds.get(keyword) is None:
+                raise ValueError(f"there is no {keyword}")
         size = int(ds.Rows) * int(ds.Columns) * samples * max(1, int(ds.BitsAllocated) // 8)
-    except (AttributeError, TypeError, ValueError) as exc:
+        photometric = ds.get("PhotometricInterpretation")
+    except Exception as exc:  # noqa: BLE001  as above
         _fail(name, f"does not say how its pixel data is encoded: {exc}", exc)
     if not 1 <= frame <= n_frames:
         raise UsageError(f"{safe_text(name)}: there is no frame {frame}", hint=f"there are frames 1 to {n_frames}")
     if size > _MAX_FRAME:
         raise DataError(f"{safe_text(name)}: a frame of {size} bytes is too large to be shown")
-    if window is not None and (samples > 1 or ds.get("PhotometricInterpretation") == "PALETTE COLOR"):
+    if window is not None and (samples > 1 or photometric == "PALETTE COLOR"):
         raise UsageError(f"{safe_text(name)}: a window is for gray images, and this one is in color")
 
 
@@ -139,7 +154,7 @@ def _decoded(ds: Dataset, name: str, frame: int) -> Any:
 
 
 def _fail(name: str, why: str, cause: Exception) -> NoReturn:
-    raise DataError(f"{safe_text(name)}: {safe_text(why, 300)}") from cause
+    raise DataError(f"{safe_text(name)}: {safe_text(' '.join(why.split()), 300)}") from cause
 
 
 def _rgb(ds: Dataset, pixels: Any) -> Any:

@@ -51,11 +51,12 @@ def plain_lines(elements: Iterable[Element], *, full: bool = False, colors: bool
     for element in elements:
         kind, tag, vr, length, depth, _, _, value, level, _ = element
         # What repeats in a study, or in all items of a sequence, is made once.
-        if kind == ELEMENT and length <= _SHORT and not tag & 0x10000:
+        if kind == ELEMENT and length <= _SHORT:
             memo = level.memo
             if memo is None:
                 memo = level.memo = _memos.setdefault((level.encodings, level.order.little, full, colors), {})
-            key = (tag, vr, depth, length, value)
+            creator = level.creator_of(tag) if tag & 0x10000 else ""  # it has the names of a block
+            key = (tag, vr, depth, length, value, creator)
             line = memo.get(key)
             if line is None:
                 if len(memo) >= _MAX_MEMO:

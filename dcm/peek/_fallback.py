@@ -86,7 +86,7 @@ def read_with_pydicom(
             return {}
     found = {}
     for tag in ds.keys() & tags:
-        element: Any = ds.get_item(tag)
+        element: Any = ds.get_item(tag, keep_deferred=True)  # else it would be read, and converted
         if element.is_raw and isinstance(element.value, bytes):
             found[int(tag)] = (str(element.VR or ""), element.value)
     return found

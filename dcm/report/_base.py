@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from dcm.report.outcome import Problem, ProblemLog
 from dcm.report.progress import NullProgress, Progress
 from dcm.text import plural, safe_text
 
-__all__ = ["FILE_LABELS", "Report", "cause_lines", "human_bytes"]
+__all__ = ["FILE_LABELS", "Report", "cause_lines", "human_bytes", "write_whole"]
 
 _MAX_SUBJECTS = 3
 _MAX_LINES = 20
@@ -102,6 +103,8 @@ class Report(abc.ABC):
     def write_json(self, path: str | os.PathLike[str]) -> None:
         """Write the report to a file, which appears whole or not at all.
 
+        What is no file, ``/dev/null`` or a named pipe say, is written to and stays what it is; so does a symbolic link.
+
         Raises
         ------
         StoreError
@@ -110,9 +113,31 @@ class Report(abc.ABC):
         target = Path(path)
         data = self.json_bytes()
         try:
-            _write_atomically(target, data)
+            write_whole(target, data)
         except OSError as err:
             raise StoreError(f"cannot write the report to {target}: {err.strerror or err}") from err
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all; what is there and no file, ``/dev/null`` say, is written to.
+
+    Raises
+    ------
+    OSError
+    """
+    if _is_device(path):
+        path.write_bytes(data)
+    else:
+        _write_atomically(Path(os.path.realpath(path)), data)
+
+
+def _is_device(path: Path) -> bool:
+    """Whether something has a name already that is neither a file nor a directory."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _write_atomically(target: Path, data: bytes) -> None:

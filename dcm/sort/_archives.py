@@ -64,6 +64,10 @@ class _BombError(Exception):
     """It unpacks to too much."""
 
 
+class _NoTarError(Exception):
+    """It is compressed, and something else than a tar archive."""
+
+
 class _Budget:
     """How many bytes an archive may still unpack to."""
 
@@ -83,7 +87,7 @@ def is_archive_file(path: str) -> bool:
             return True
         with _opened_tar(path, _Budget(0)):
             return True
-    except (OSError, _BombError, *_DAMAGE):
+    except (OSError, _BombError, _NoTarError, *_DAMAGE):
         return False
 
 
@@ -120,6 +124,8 @@ def members(path: str, new_temp: Callable[[], TempFile]) -> Iterator[Member]:
         yield from found(path, budget, new_temp)
     except _BombError:
         yield Member("", None, "unreadable", f"not read to its end: it {_BOMB}")
+    except _NoTarError:
+        yield Member("", None, "unreadable", "compressed, and no tar archive: unpack it first")
     except OSError as exc:
         yield Member("", None, "unreadable", f"not read to its end: {exc.strerror or exc}")
     except _DAMAGE:
@@ -280,7 +286,13 @@ def _opened_tar(path: str, budget: _Budget) -> Iterator[tuple[tarfile.TarFile, _
         elif head.startswith(b"\xfd7zXZ\0"):
             stream = stack.enter_context(lzma.LZMAFile(raw))
         forward = _Forward(stream, budget)
-        yield stack.enter_context(tarfile.TarFile(fileobj=forward, mode="r")), forward
+        try:
+            archive = stack.enter_context(tarfile.TarFile(fileobj=forward, mode="r"))
+        except tarfile.ReadError as exc:
+            if stream is not raw:
+                raise _NoTarError from exc
+            raise
+        yield archive, forward
 
 
 def _tar_members(path: str, budget: _Budget, new_temp: Callable[[], TempFile]) -> Iterator[Member]:

@@ -119,6 +119,9 @@ class _Thought(Placing):
         super().__init__(instance, dir_fd, directory, conflict=preview.dest.conflict, sync=False)
         self._names = preview.names
 
+    def _path(self, name: str) -> str:
+        return f"{self._where}/{name}" if self._where else name  # as it was claimed
+
     def _taken(self, name: str) -> bool:
         return self._path(name) in self._names or (self._dir_fd >= 0 and Placing._taken(self, name))
 

@@ -194,9 +194,12 @@ def _is_within(path: str, other: str) -> bool:
 def _kind_of(path: str) -> str:
     told = safe_text(path)
     try:
-        if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - as the others
+        mode = os.stat(path).st_mode  # noqa: PTH116 - as the others
+        if stat.S_ISDIR(mode):
             os.scandir(path).close()
             return "directories"
+        if not stat.S_ISREG(mode):  # nobody may ever write to a pipe
+            return "files"
         header = peek_file(path, SORT_TAGS)
     except FileNotFoundError as exc:
         raise UsageError(f"there is no {told}") from exc

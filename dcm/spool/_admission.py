@@ -3,52 +3,41 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from dcm.instance import Instance
 from dcm.spool._files import Files, digest_of
-from dcm.spool._records import DROPPED, HAD, LOST, QUARANTINED, QUEUED, Tally, Ways, clean, parse_fate, span, uid_hash
+from dcm.spool._records import (
+    DROPPED,
+    HAD,
+    LOST,
+    PLACE_COLUMNS,
+    QUARANTINED,
+    QUEUED,
+    Tally,
+    Ways,
+    clean,
+    name_of,
+    parse_fate,
+    span,
+    uid_hash,
+)
 from dcm.spool._shards import Name, Placed
 from dcm.spool._verify import check_of
 from dcm.spool._words import NO_WAY, Admitted, Arrival, Delivery, OnConflict, Origin
 
-__all__ = ["Arriving", "Candidate", "Known", "candidate_of", "compare", "find_known", "record", "rerouted"]
+__all__ = ["Candidate", "Known", "candidate_of", "compare", "find_known", "record", "rerouted"]
 
 # A sender that gives one UID to all that it has must not make each arrival slower than the one before.
 _MOST_COMPARED = 64
+_There: TypeAlias = "tuple[Sequence[Sequence[Any]], Sequence[Sequence[Any]]]"
+_INSERT_ENTRY = (
+    "INSERT INTO entry (id, uid_hash, uid, sop_class, syntax, size, offset, received_ns, calling, called, address,"
+    " conflict, segment, position, checksum, live) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _INSERT_DELIVERY = "INSERT INTO delivery (id, way, state, reason) VALUES (?, ?, ?, ?)"
-
-
-class Arriving:
-    """Lets one thread at a time bring an instance with a certain UID."""
-
-    def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._uids: set[str] = set()
-        self._waiting = 0
-
-    @contextmanager
-    def only(self, uid: str) -> Iterator[None]:
-        """Wait for others that bring the same instance; they wait for us."""
-        with self._condition:
-            while uid in self._uids:
-                self._waiting += 1
-                try:
-                    self._condition.wait()
-                finally:
-                    self._waiting -= 1
-            self._uids.add(uid)
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._uids.discard(uid)
-                if self._waiting:
-                    self._condition.notify_all()
 
 
 @dataclass(slots=True)
@@ -64,10 +53,11 @@ class Known:
         return bool(self.entries or self.past)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Candidate:
-    """An instance that asks for an entry; `result` says what it got, None where a file is needed and it has none."""
+    """An instance that asks for an entry; has a `result`, or an `error`, when it has got one, or none was needed."""
 
+    instance: Instance
     sop_class: str
     uid: str
     syntax: str
@@ -77,18 +67,21 @@ class Candidate:
     ways: Sequence[str]
     trouble: str
     on_conflict: OnConflict
+    there: _There = ((), ())
     known: Known = field(default_factory=Known)
     file: Name | None = None
     placed: Placed | None = None
+    adopted: Name | None = None
     used: bool = False
+    needs_file: bool = False
     result: Admitted | None = None
+    error: BaseException | None = None
 
 
-def find_known(db: sqlite3.Connection, hashed: int, uid: str) -> tuple[list[Sequence[Any]], list[Sequence[Any]]]:
+def find_known(db: sqlite3.Connection, hashed: int, uid: str) -> _There:
     """What there is of a UID: entries, and past entries whose bytes are known, the latest first."""
     entries = db.execute(
-        "SELECT id, received_ns, offset, size, syntax FROM entry WHERE uid_hash = ? AND uid = ?"
-        " ORDER BY id DESC LIMIT ?",
+        f"SELECT {PLACE_COLUMNS}, syntax FROM entry WHERE uid_hash = ? AND uid = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 - our own words
         (hashed, uid, _MOST_COMPARED),
     ).fetchall()
     past = db.execute(
@@ -99,23 +92,24 @@ def find_known(db: sqlite3.Connection, hashed: int, uid: str) -> tuple[list[Sequ
     return entries, past
 
 
-def compare(instance: Instance, files: Files, entries: Sequence[Sequence[Any]], past: Sequence[Sequence[Any]]) -> Known:
+def compare(instance: Instance, files: Files, there: _There) -> Known:
     """Compare an instance with what there is of its UID; reads files, outside of any transaction."""
     known = Known()
-    for number, received_ns, offset, size, syntax in entries:
-        name = Name(number, received_ns, offset, size)
+    entries, past = there
+    for *place, syntax in entries:
+        name = name_of(place)
         same: bool | None = False
-        if size == instance.size and syntax == instance.transfer_syntax_uid:
+        if name.size == instance.size and syntax == instance.transfer_syntax_uid:
             same = files.same_data(name, instance)
         if same:
             known.entries.append(name.number)
         elif same is False:
             known.others = True
     digest = b""
-    for number, size, there in past:
+    for number, size, of_past in past:
         if size == instance.size:
             digest = digest or digest_of(instance)
-            if there == digest:
+            if of_past == digest:
                 known.past.append(number)
                 continue
         known.others = True
@@ -128,6 +122,7 @@ def candidate_of(
     """An instance as what asks for an entry."""
     uid = clean(instance.sop_instance_uid)
     return Candidate(
+        instance,
         *(clean(instance.sop_class_uid), uid, clean(instance.transfer_syntax_uid), uid_hash(uid), instance.size),
         *(
             Origin(*map(clean, (origin.calling_ae, origin.called_ae, origin.address))),
@@ -233,12 +228,9 @@ def _insert_entry(db: sqlite3.Connection, new: Candidate, kind: Arrival, live: i
     row = (
         *(name.number, new.hash, new.uid, new.sop_class, new.syntax, name.size, name.offset, name.received_ns),
         *(new.origin.calling_ae, new.origin.called_ae, new.origin.address, int(kind is Arrival.CONFLICT)),
+        *(name.segment, name.position),
     )
-    db.execute(
-        "INSERT INTO entry (id, uid_hash, uid, sop_class, syntax, size, offset, received_ns, calling, called, address,"
-        " conflict, checksum, live) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*row, check_of(row), live),
-    )
+    db.execute(_INSERT_ENTRY, (*row, check_of(row), live))
     tally.count("entries")
     tally.count("entry_bytes", name.size)
     new.used = True

@@ -1,23 +1,26 @@
-"""The files of a spool: each one holds an instance, and has its name only when all of it is on stable storage."""
+"""The files of a spool: small instances are in the log, a large one has its name when all of it is synced."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
-from dcm._atomic import TempFile
-from dcm._unchanged import FileMark
+from dcm._atomic import Buffer, TempFile
+from dcm._unchanged import FileMark, unreadable
 from dcm.errors import InvalidDicomError, SpoolError, SpoolFullError
 from dcm.instance import Instance
 from dcm.part10 import read_meta
 from dcm.spool._journal import failure
+from dcm.spool._log import Log
+from dcm.spool._pool import segment_size
 from dcm.spool._shards import DIRECTORY, Name, Placed, Shards
 from dcm.text import safe_text
 
-__all__ = ["Files", "digest_of", "sync_directory"]
+__all__ = ["Files", "digest_of"]
 
 _CHUNK = 1 << 20
 _MIB = 1 << 20
@@ -25,16 +28,26 @@ _META_LIMIT = 1 << 16
 
 
 class Files:
-    """The directory that the files of a spool are in.
+    """Where the instances of a spool are: small ones in the log, large ones in files of their own below ``data``.
 
     Parameters
     ----------
     root : Path
-        The directory ``data`` of the spool, which is made where it is not there.
+        The directory of the spool.
     min_free : int or None
         How many bytes of the file system are left to others: 64 MiB by default, or 5 % of it if that is less.
     step : callable
         Told the name of each step before it is done.
+    size : int, optional
+        Bytes of a segment of the log, 0 for none: everything is in a file of its own then. By default as is fit for the
+        file system.
+
+    Attributes
+    ----------
+    log : Log
+        The segments.
+    stuck : dict
+        Files that could not be removed, by number.
 
     Raises
     ------
@@ -42,22 +55,25 @@ class Files:
         It cannot be used.
     """
 
-    def __init__(self, root: Path, min_free: int | None, step: Callable[[str], None]) -> None:
-        self.root = root
+    def __init__(self, root: Path, min_free: int | None, step: Callable[[str], None], size: int | None = None) -> None:
+        self.root = root / "data"
         self._step = step
         self.stuck: dict[int, Name] = {}
         try:
-            root.mkdir(mode=0o700, exist_ok=True)
-            self._fd = os.open(root, DIRECTORY)
-            total = os.fstatvfs(self._fd)
+            self.root.mkdir(mode=0o700, exist_ok=True)
+            self._fd = os.open(self.root, DIRECTORY)
+            found = os.fstatvfs(self._fd)
+            total = found.f_blocks * found.f_frsize
+            self.min_free = min(64 << 20, total // 20) if min_free is None else min_free
+            self._dev = os.fstat(self._fd).st_dev
+            self.log = Log(root / "log", segment_size(total) if size is None else size, self._check_room, step)
         except OSError as exc:
-            raise failure(exc, root) from exc
-        self.min_free = min(64 << 20, total.f_blocks * total.f_frsize // 20) if min_free is None else min_free
-        self._dev = os.fstat(self._fd).st_dev
+            raise failure(exc, self.root) from exc
         self.shards = Shards(self._fd)
 
     def close(self) -> None:
         """Let go of the directories."""
+        self.log.close()
         self.shards.close()
         fd, self._fd = self._fd, -1
         if fd >= 0:
@@ -69,8 +85,16 @@ class Files:
         Raises
         ------
         SpoolFullError
-            There is not.
+            There is not, and what the log has in store is not enough.
         """
+        try:
+            self._check_room(size)
+        except SpoolFullError:
+            if not self.log.drop_spare():
+                raise
+            self._check_room(size)
+
+    def _check_room(self, size: int) -> None:
         try:
             found = os.fstatvfs(self._fd)
         except OSError as exc:
@@ -100,8 +124,40 @@ class Files:
 
     # -- writing --------------------------------------------------------------------------------------------------
 
-    def write(self, instance: Instance, received_ns: int) -> Placed:
-        """Write an instance to a file with a number of its own; all of it is on stable storage, but for its name.
+    def image(self, instance: Instance) -> list[Buffer]:
+        """All bytes of the file that an instance would be, the data set behind the first of them.
+
+        Raises
+        ------
+        StoreError, OSError
+            It cannot be read.
+        """
+        return [instance.meta_bytes(), *instance.chunks(_CHUNK)]
+
+    def append(self, images: Sequence[Sequence[Buffer]], received_ns: int) -> list[Name]:
+        """Write instances to the log; when this returns all of them are on stable storage.
+
+        Raises
+        ------
+        SpoolError
+            They cannot be written; nothing is left of them.
+        """
+        records = [(self.shards.number(), received_ns, len(meta), sum(map(len, data))) for meta, *data in images]
+        try:
+            return self.log.append(records, images)
+        except OSError as exc:
+            raise failure(exc, self.root.parent) from exc
+
+    def write(self, instance: Instance, received_ns: int, number: int | None = None) -> Placed:
+        """Write an instance to a file of its own; all of it is on stable storage, but for its name.
+
+        Parameters
+        ----------
+        instance : Instance
+        received_ns : int
+            When it arrived.
+        number : int, optional
+            Its number, where it has one.
 
         Raises
         ------
@@ -114,7 +170,11 @@ class Files:
                 self._step("fsync")
                 # Before it has a name: whatever is found under a name after a power cut is complete.
                 os.fsync(temp.fd)
-                placed = self.shards.name(temp.size - instance.size, instance.size, received_ns)
+                offset = temp.size - instance.size
+                if number is None:
+                    placed = self.shards.name(offset, instance.size, received_ns)
+                else:
+                    placed = self.shards.place(Name(number, received_ns, offset, instance.size))
                 try:
                     self._step("link")
                     temp.publish(placed.shard.fd, str(placed.name))
@@ -163,8 +223,8 @@ class Files:
     # -- reading --------------------------------------------------------------------------------------------------
 
     def path(self, name: Name) -> str:
-        """Where a file is."""
-        return f"{self.root}/{name.shard}/{name}"
+        """The file that an instance is in."""
+        return self.log.path(name) if name.segment else f"{self.root}/{name.shard}/{name}"
 
     def open(self, name: Name, sop_class: str, uid: str, syntax: str, source_ae: str) -> Instance:
         """The instance in a file; nothing is read of it.
@@ -176,11 +236,26 @@ class Files:
         SpoolError
             It is not what was written.
         """
-        path = self.path(name)
+        if name.segment:
+            self._check_size(name, self.log.size_of(name))
+            read = partial(self._read_log, name)
+            return Instance.from_reader(sop_class, uid, syntax, name.size, read, source_ae)
         mark = FileMark.of(os.stat(f"{name.shard}/{name}", dir_fd=self._fd, follow_symlinks=False))
-        if mark.size != name.offset + name.size:
-            raise SpoolError(f"{path} has {mark.size} bytes instead of {name.offset + name.size}")
-        return Instance.from_known(path, sop_class, uid, syntax, offset=name.offset, mark=mark, source_ae=source_ae)
+        self._check_size(name, mark.size)
+        return Instance.from_known(
+            self.path(name), sop_class, uid, syntax, offset=name.offset, mark=mark, source_ae=source_ae
+        )
+
+    def _check_size(self, name: Name, size: int) -> None:
+        if size != name.offset + name.size:
+            raise SpoolError(f"{self.path(name)} has {size} bytes instead of {name.offset + name.size}")
+
+    def _read_log(self, name: Name, offset: int, n: int) -> bytes:
+        """Bytes of a data set in the log, for an `Instance`."""
+        try:
+            return self.log.read(name, name.offset + offset, n)
+        except OSError as exc:
+            raise unreadable(self.path(name), exc) from exc
 
     def reopen(self, name: Name) -> Instance:
         """The instance in a file of which only the name is known.
@@ -192,12 +267,13 @@ class Files:
         OSError
             It cannot be read.
         """
-        path = self.path(name)
-        with open(path, "rb") as file:
-            head = file.read(min(name.offset, _META_LIMIT))
+        try:
+            head = self._read(name, 0, min(name.offset, _META_LIMIT))
+        except OSError as exc:
+            raise OSError(exc.errno, exc.strerror, self.path(name)) from exc
         meta = read_meta(head)
         if meta is None or not meta.sop_instance_uid:
-            raise InvalidDicomError(f"{path} does not begin with what was written")
+            raise InvalidDicomError(f"{self.path(name)} does not begin with what was written")
         try:
             return self.open(name, meta.sop_class_uid, meta.sop_instance_uid, meta.transfer_syntax_uid, meta.source_ae)
         except SpoolError as exc:
@@ -205,15 +281,11 @@ class Files:
 
     def same_data(self, name: Name, instance: Instance) -> bool | None:
         """Whether a file holds the data set of an instance, byte for byte; None where the file is gone or damaged."""
+        position = name.offset
         try:
-            fd = os.open(self.path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            position = name.offset
             for chunk in instance.chunks(_CHUNK):
                 # Comparing bytes is a memcmp(); comparing memoryviews looks at each item.
-                there = os.pread(fd, len(chunk), position)
+                there = self._read(name, position, len(chunk))
                 if len(there) < len(chunk):
                     return None
                 if there != bytes(chunk):
@@ -221,21 +293,15 @@ class Files:
                 position += len(chunk)
         except OSError:
             return None
-        finally:
-            os.close(fd)
         return True
 
     def digest(self, name: Name, syntax: str) -> bytes | None:
         """What is kept of a file when it goes; None where it cannot be read as a whole."""
+        digest = _begin_digest(syntax)
+        left, position = name.size, name.offset
         try:
-            fd = os.open(self.path(name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:
-            return None
-        try:
-            digest = hashlib.sha256(syntax.encode())
-            left, position = name.size, name.offset
             while left:
-                data = os.pread(fd, min(left, _CHUNK), position)
+                data = self._read(name, position, min(left, _CHUNK))
                 if not data:
                     return None
                 digest.update(data)
@@ -243,14 +309,31 @@ class Files:
                 position += len(data)
         except OSError:
             return None
+        return digest.digest()
+
+    def _read(self, name: Name, offset: int, n: int) -> bytes:
+        if name.segment:
+            return self.log.read(name, offset, n)
+        fd = os.open(f"{name.shard}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+        try:
+            return os.pread(fd, n, offset)
         finally:
             os.close(fd)
-        return digest.digest()
 
     # -- removing -------------------------------------------------------------------------------------------------
 
+    def remove_all(self, names: Sequence[Name]) -> None:
+        """Remove what nobody needs any more; what cannot be removed now is tried again later."""
+        for name in names:
+            if not name.segment:
+                self.remove(name)
+        self.log.forget([name for name in names if name.segment])
+
     def remove(self, name: Name) -> bool:
-        """Remove a file that nobody needs any more; what cannot be removed now is tried again later."""
+        """Remove an instance that nobody needs any more; False where it cannot be removed now."""
+        if name.segment:
+            self.log.forget([name])
+            return True
         try:
             os.unlink(f"{name.shard}/{name}", dir_fd=self._fd)
         except FileNotFoundError:
@@ -266,6 +349,10 @@ class Files:
         for name in list(self.stuck.values()):
             if not self.remove(name):
                 break
+
+    def held(self, numbers: Iterable[int]) -> set[int]:
+        """Those of some numbers of which something may be there still, though nobody needs it."""
+        return {number for number in numbers if number in self.stuck} | self.log.held(numbers)
 
     # -- looking through all of them ------------------------------------------------------------------------------
 
@@ -291,24 +378,13 @@ class Files:
         return n
 
 
-def sync_directory(path: Path) -> None:
-    """Put the names in a directory on stable storage.
-
-    Raises
-    ------
-    OSError
-        That failed.
-    """
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def digest_of(instance: Instance) -> bytes:
     """What would be kept of an instance when its file goes."""
-    digest = hashlib.sha256(instance.transfer_syntax_uid.encode())
+    digest = _begin_digest(instance.transfer_syntax_uid)
     for chunk in instance.chunks(_CHUNK):
         digest.update(chunk)
     return digest.digest()
+
+
+def _begin_digest(syntax: str) -> hashlib.blake2b:
+    return hashlib.blake2b(syntax.encode(), digest_size=32)

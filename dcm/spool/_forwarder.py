@@ -98,8 +98,7 @@ class Forwarder:
         idle: float = 20.0,
         notifier: Notifier | None = None,
     ) -> None:
-        for way in router.ways:
-            check_apart(way, spool.path, entity.local)
+        _check_ways(router, spool, entity)
         self.tally = Tally()
         self.before = self.now = Counts()
         self.recovered = Recovered()
@@ -119,6 +118,7 @@ class Forwarder:
         self._asked = asyncio.Event()
         self._last_received = 0.0
         self._listener: Listener | None = None
+        self._reception: Reception | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._telling: asyncio.Task[None] | None = None
         self._rerouting: asyncio.Task[None] | None = None
@@ -129,6 +129,33 @@ class Forwarder:
     def stop(self) -> None:
         """Ask it to stop, from the event loop. It finishes what is under way."""
         self._asked.set()
+
+    async def use(self, router: Router) -> None:
+        """Go on by other rules, while it runs.
+
+        What is queued stays as it is: on ways that there are no more it is held, until there is such a way again.
+        Studies of which a part has come are decided anew, with the rest of them.
+
+        Parameters
+        ----------
+        router : Router
+            Says where each instance goes from now on.
+
+        Raises
+        ------
+        UsageError
+            A destination is the spool, or where we listen ourselves: all stays as it was.
+        SpoolError
+            The spool cannot be used.
+        """
+        _check_ways(router, self._spool, self._entity)
+        self._router = router
+        if self._reception is not None:
+            self._reception.router = router
+        await self._bridge.run(self._spool.hold, [way.key for way in router.ways])
+        self._fleet.add(router.ways)
+        self._fleet.wake_all()
+        self._changed()
 
     async def run(self) -> None:
         """Do it, until it is asked to stop or nothing has come for long enough.
@@ -174,6 +201,7 @@ class Forwarder:
     async def _reroute(self) -> None:
         """Route anew what could not be routed, and was given another try."""
         ways: list[Way] = []
+        await self._bridge.run(self._spool.look_again)
         await self._bridge.run(self._spool.reroute, self._noting(ways))
         self._admitted(ways)
 
@@ -189,7 +217,7 @@ class Forwarder:
     async def _serve(self) -> None:
         """Receive, then deliver what there is time for."""
         loop = asyncio.get_running_loop()
-        reception = self._make_reception()
+        reception = self._reception = self._make_reception()
         async with self._entity.listening() as listener:
             self._listener = listener
             await listener.register(reception, EventFilter(), self._spool.new_temp, unkept=reception.unkept)
@@ -322,6 +350,12 @@ class Forwarder:
             self.now = await self._bridge.run(self._spool.counts)
         except SpoolError as error:
             log.error("cannot say how things stand: %s", safe_text(error))
+
+
+def _check_ways(router: Router, spool: Spool, entity: LocalEntity) -> None:
+    """See that nothing is delivered to ourselves."""
+    for way in router.ways:
+        check_apart(way, spool.path, entity.local)
 
 
 def _complain(task: asyncio.Task[None], what: str) -> None:

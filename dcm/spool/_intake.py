@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from itertools import chain
+from typing import NamedTuple
 
-from dcm.errors import DcmError, InvalidDicomError, SpoolError
+from dcm._atomic import Buffer
+from dcm.errors import DcmError, InvalidDicomError, SpoolError, SpoolFullError
 from dcm.instance import Instance
 from dcm.route import UnroutedError
-from dcm.spool._admission import Arriving, Candidate, candidate_of, compare, find_known, record, rerouted
+from dcm.spool._admission import Candidate, candidate_of, compare, find_known, record, rerouted
 from dcm.spool._files import Files
 from dcm.spool._group import GroupCommit
 from dcm.spool._journal import Journal
@@ -18,12 +24,32 @@ from dcm.spool._shards import Name
 from dcm.spool._words import NO_WAY, Admitted, Delivery, OnConflict, Origin
 from dcm.text import safe_text
 
-__all__ = ["Intake", "Route", "routed"]
+__all__ = ["Arrived", "Intake", "Route", "routed"]
 
 _log = logging.getLogger(__name__)
 
+# Preamble and file meta information, with UIDs and titles of any length that a sender can give them.
+_MOST_META = 4096
+
 Route = Callable[[Instance], Sequence[str]]
 """Gives the keys of the ways that an instance goes; raises a `DcmError` where that is not known."""
+
+
+class Arrived(NamedTuple):
+    """An instance that has come, and is to be admitted.
+
+    Attributes
+    ----------
+    instance : Instance
+    origin : Origin
+        Where it came from.
+    route : callable
+        Says where it goes.
+    """
+
+    instance: Instance
+    origin: Origin
+    route: Route
 
 
 class Intake:
@@ -51,29 +77,44 @@ class Intake:
         self._ways = ways
         self._step = step
         self._on_conflict = on_conflict
-        self._arriving = Arriving()
-        self._group: GroupCommit[Candidate] = GroupCommit(self._commit)
+        self._bringing = threading.Lock()
+        self._group: GroupCommit[Sequence[Candidate]] = GroupCommit(self._commit)
 
-    def admit(self, instance: Instance, origin: Origin, route: Route) -> Admitted:
-        """Take an instance in; see `Spool.admit`."""
-        self._files.check_room(0 if instance.temp is not None else instance.size)
-        keys, trouble = routed(instance, route)
-        candidate = candidate_of(instance, origin, keys, trouble, self._on_conflict)
-        with self._arriving.only(instance.sop_instance_uid):
+    def admit_all(self, arrived: Sequence[Arrived]) -> list[Admitted | BaseException]:
+        """Take instances in; see `Spool.admit_all`."""
+        outcomes: dict[int, BaseException | Candidate] = {}
+        for i, (instance, origin, route) in enumerate(arrived):
             try:
-                self._bring(candidate, instance)
-            except BaseException:
-                self._take_back(candidate)
-                raise
-            if candidate.placed is not None:
-                self._files.shards.release(candidate.placed)
-                if not candidate.used:
-                    self._files.remove(candidate.placed.name)
+                keys, trouble = routed(instance, route)
+                candidate = candidate_of(instance, origin, keys, trouble, self._on_conflict)
+                self._write_large(candidate)
+                outcomes[i] = candidate
+            except Exception as exc:  # noqa: BLE001, PERF203 - it belongs to this one, and the others are taken in
+                outcomes[i] = exc
+        candidates = [candidate for candidate in outcomes.values() if isinstance(candidate, Candidate)]
+        try:
+            if candidates:
+                self._group.submit(candidates)
+        finally:
+            for candidate in candidates:
+                if candidate.placed is not None:
+                    self._files.shards.release(candidate.placed)
+        return [self._outcome(outcomes[i]) for i in range(len(arrived))]
+
+    def _outcome(self, outcome: BaseException | Candidate) -> Admitted | BaseException:
+        if isinstance(outcome, BaseException):
+            return outcome
+        if outcome.result is None:
+            assert outcome.error is not None
+            return outcome.error
         self._step("answer")
-        assert candidate.result is not None
-        if trouble and candidate.result.n_deliveries:
-            _unrouted(instance.sop_instance_uid, trouble)
-        return candidate.result
+        if outcome.trouble and outcome.result.n_deliveries:
+            _unrouted(outcome.uid, outcome.trouble)
+        return outcome.result
+
+    def pause(self) -> AbstractContextManager[object]:
+        """Keep everybody from writing and recording: what is in the log is in the journal then, or was given up."""
+        return self._bringing
 
     def adopt(self, name: Name, route: Route) -> bool | None:
         """Bring in a file that no entry has.
@@ -91,12 +132,11 @@ class Intake:
             _log.error("%s: it is in no entry, and left as it is", safe_text(exc))
             return None
         origin = Origin(calling_ae=instance.source_ae)
-        with self._arriving.only(instance.sop_instance_uid):
-            candidate = candidate_of(instance, origin, *routed(instance, route), self._on_conflict)
-            candidate.file = name
-            self._bring(candidate, instance)
-        if not candidate.used:
-            self._files.remove(name)
+        candidate = candidate_of(instance, origin, *routed(instance, route), self._on_conflict)
+        candidate.file = candidate.adopted = name
+        self._group.submit([candidate])
+        if candidate.error is not None:
+            raise candidate.error
         return candidate.used
 
     def reroute(self, delivery: Delivery, instance_of: Callable[[Delivery], Instance], route: Route) -> bool:
@@ -114,23 +154,100 @@ class Intake:
             self._ways.forget()
             raise
 
-    def _bring(self, candidate: Candidate, instance: Instance) -> None:
-        """Compare, write and record it; again where what it was compared with goes away meanwhile."""
-        received_ns = time.time_ns()
-        needs_file = False
-        while candidate.result is None:
-            if candidate.ways:
-                with self._journal.read() as db:
-                    entries, past = find_known(db, candidate.hash, candidate.uid)
-                candidate.known = compare(instance, self._files, entries, past)
-                if candidate.file is None and (needs_file or not candidate.known.same):
-                    candidate.placed = self._files.write(instance, received_ns)
-                    candidate.file = candidate.placed.name
-            self._group.submit(candidate)
-            needs_file = True
+    # -- comparing, writing, recording ----------------------------------------------------------------------------
 
-    def _commit(self, batch: list[Candidate]) -> None:
-        """Put the names of files on stable storage, then their entries; by one thread for all that wait."""
+    def _write_large(self, candidate: Candidate) -> None:
+        """Write what gets a file of its own, before its turn has come: others need not wait for that."""
+        instance = candidate.instance
+        if candidate.ways and not self._goes_into_log(instance):
+            self._files.check_room(0 if instance.temp is not None else instance.size)
+            self._look_up([candidate])
+            if candidate.error is not None:
+                raise candidate.error
+            if not candidate.known.same:
+                self._write(candidate)
+
+    def _goes_into_log(self, instance: Instance) -> bool:
+        return instance.temp is None and self._files.log.takes(instance.size + _MOST_META)
+
+    def _write(self, candidate: Candidate) -> None:
+        candidate.placed = self._files.write(candidate.instance, time.time_ns())
+        candidate.file = candidate.placed.name
+
+    def _commit(self, submitted: Sequence[Sequence[Candidate]]) -> None:
+        """Bring in all that wait; by one thread at a time."""
+        waiting = list(chain.from_iterable(submitted))
+        while waiting:
+            # Of two with one UID the second is compared with the first, which must be there then.
+            batch: dict[str, Candidate] = {}
+            for candidate in waiting:
+                batch.setdefault(candidate.uid, candidate)
+            with self._bringing:
+                self._bring(list(batch.values()))
+            waiting = [candidate for candidate in waiting if candidate.result is None and candidate.error is None]
+
+    def _bring(self, batch: Sequence[Candidate]) -> None:
+        """Compare, write and record some with different UIDs.
+
+        One that what it was compared with has gone from meanwhile has neither a result nor an error then.
+        """
+        try:
+            self._look_up(batch)
+            self._write_all([candidate for candidate in batch if candidate.error is None and _needs_file(candidate)])
+            sound = [candidate for candidate in batch if candidate.error is None]
+            if sound:
+                self._record(sound)
+        except BaseException as error:
+            for candidate in batch:
+                candidate.result = None
+                candidate.error = candidate.error or _copied(error)
+            if not isinstance(error, SpoolError):
+                raise
+        finally:
+            for candidate in batch:
+                if candidate.error is not None:
+                    self._take_back(candidate)
+        for candidate in batch:
+            candidate.needs_file = True
+            if candidate.result is not None:
+                self._keep_only_used(candidate)
+
+    def _look_up(self, batch: Iterable[Candidate]) -> None:
+        """Compare each with what there is of its UID now."""
+        chosen = [candidate for candidate in batch if candidate.ways]
+        with self._journal.read() as db:
+            there = [find_known(db, candidate.hash, candidate.uid) for candidate in chosen]
+        for candidate, found in zip(chosen, there, strict=True):
+            if found != candidate.there:  # else it was compared already
+                with _told(candidate):
+                    candidate.known = compare(candidate.instance, self._files, found)
+                    candidate.there = found
+
+    def _write_all(self, chosen: Sequence[Candidate]) -> None:
+        """Write what needs a file: to the log, or, where there is no room for a segment, to files of their own."""
+        images: dict[Candidate, Sequence[Buffer]] = {}
+        for candidate in chosen:
+            if self._goes_into_log(candidate.instance):
+                with _told(candidate):
+                    images[candidate] = self._files.image(candidate.instance)
+        try:
+            if images:
+                names = self._files.append(list(images.values()), time.time_ns())
+                for candidate, name in zip(images, names, strict=True):
+                    candidate.file = name
+        except SpoolFullError:
+            pass
+        except SpoolError as error:
+            for candidate in images:
+                candidate.error = _copied(error)
+        for candidate in chosen:
+            if candidate.file is None and candidate.error is None:
+                with _told(candidate):
+                    self._files.check_room(candidate.size)
+                    self._write(candidate)
+
+    def _record(self, batch: Sequence[Candidate]) -> None:
+        """Put the names of files on stable storage, then the entries."""
         placed = [candidate.placed for candidate in batch if candidate.placed is not None]
         if placed:
             self._step("dirsync")
@@ -147,23 +264,47 @@ class Intake:
                 tally.write(db)
         except BaseException:
             self._ways.forget()
-            for candidate in batch:
-                candidate.result = None
             raise
+
+    def _keep_only_used(self, candidate: Candidate) -> None:
+        """Remove the file of an instance that needed none in the end."""
+        if candidate.file is not None and not candidate.used:
+            self._files.remove(candidate.file)
+        elif candidate.adopted is not None and candidate.adopted.segment:
+            self._files.log.adopted(candidate.adopted)
 
     def _take_back(self, candidate: Candidate) -> None:
         """Remove the file of an instance that could not be recorded, unless the journal has it all the same."""
-        placed = candidate.placed
-        if placed is None:
+        if candidate.file is None or candidate.adopted is not None:
             return
-        self._files.shards.release(placed)
         try:
             with self._journal.read() as db:
-                recorded = db.execute("SELECT 1 FROM entry WHERE id = ?", (placed.name.number,)).fetchone()
+                recorded = db.execute("SELECT 1 FROM entry WHERE id = ?", (candidate.file.number,)).fetchone()
         except SpoolError:
             return  # it may be needed: the next one who opens the spool will see
         if not recorded:
-            self._files.remove(placed.name)
+            self._files.remove(candidate.file)
+
+
+@contextmanager
+def _told(candidate: Candidate) -> Iterator[None]:
+    """What goes wrong with an instance is told its sender; the others are taken in."""
+    try:
+        yield
+    except (DcmError, OSError) as error:
+        candidate.error = error
+
+
+def _needs_file(candidate: Candidate) -> bool:
+    missing = candidate.needs_file or not candidate.known.same
+    return bool(candidate.ways) and candidate.file is None and missing
+
+
+def _copied(error: BaseException) -> BaseException:
+    """An exception of one's own: each of several is raised somewhere else."""
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__ or error
+    return copied
 
 
 def routed(instance: Instance, route: Route) -> tuple[tuple[str, ...], str]:

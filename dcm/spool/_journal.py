@@ -17,7 +17,7 @@ from dcm.text import safe_text
 __all__ = ["WAY_BITS", "DamagedError", "Journal", "failure", "set_aside"]
 
 APPLICATION_ID = 0x64636D53  # "dcmS"
-VERSION = 1
+VERSION = 2
 WAY_BITS = 20
 """A delivery's id is that of its entry, shifted by this, and that of its way: they never come again."""
 
@@ -44,9 +44,10 @@ CREATE TABLE way (
     key TEXT NOT NULL UNIQUE,
     known INTEGER NOT NULL
 );
--- Instances that are in the spool. The name of the file is made of id, received_ns, offset and size.
+-- Instances that are in the spool: each in a segment of the log, or, where that is 0, in a file of its own, the name of
+-- which is made of id, received_ns, offset and size.
 CREATE TABLE entry (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     uid_hash INTEGER NOT NULL,
     uid TEXT NOT NULL,
     sop_class TEXT NOT NULL,
@@ -58,6 +59,8 @@ CREATE TABLE entry (
     called TEXT NOT NULL,
     address TEXT NOT NULL,
     conflict INTEGER NOT NULL,
+    segment INTEGER NOT NULL,
+    position INTEGER NOT NULL,
     -- Of all columns above: an entry that was damaged must not tell a destination something wrong.
     checksum INTEGER NOT NULL,
     -- How many of its deliveries are queued or in quarantine. With the last of them the file goes.

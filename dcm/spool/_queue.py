@@ -14,12 +14,15 @@ from dcm.errors import SpoolFullError
 from dcm.spool._bulk import move_to_past, settle_all
 from dcm.spool._files import Files
 from dcm.spool._journal import WAY_BITS, Journal
+from dcm.spool._moving import Mover
 from dcm.spool._records import (
     DELIVERED,
     DELIVERY_COLUMNS,
     FILTERED,
+    FORGET,
     FROM_DELIVERY,
     LOST,
+    PLACE_COLUMNS,
     QUARANTINED,
     QUEUED,
     Tally,
@@ -91,6 +94,7 @@ class Queues:
         self._lock = threading.Lock()
         self._work: dict[str, _Work] = defaultdict(_Work)
         self._way_of: dict[int, tuple[str, str]] = {}  # delivery in work → way, UID
+        self._mover = Mover(journal, files)
         self._tidying = threading.Lock()
         self._untidy = False
         self._digests: dict[int, bytes | None] = {}  # of what is being tidied up
@@ -164,6 +168,34 @@ class Queues:
                         return float(not_before)
             return None
 
+    def place(self, delivery: Delivery) -> Name:
+        """Where the instance of a delivery is now."""
+        with self._journal.read() as db:
+            query = f"SELECT {PLACE_COLUMNS} FROM entry WHERE id = ?"  # noqa: S608 - our own words
+            row = db.execute(query, (delivery.entry_id,)).fetchone()
+        if row is None:  # somebody has dropped it
+            return Name(delivery.entry_id, delivery.received_ns, delivery.offset, delivery.size)
+        return name_of(row)
+
+    def still_needed(self, segment: int, first: int, last: int) -> bool:
+        """Whether anything is needed in a segment that has had instances of these numbers."""
+        with self._journal.read() as db:
+            query = "SELECT 1 FROM entry WHERE id BETWEEN ? AND ? AND segment = ? LIMIT 1"
+            return db.execute(query, (first, last, segment)).fetchone() is not None
+
+    def recount(self) -> None:
+        """Count anew what is needed in the log; nobody may write to it meanwhile."""
+        with self._tidying:
+            self._files.log.recount(self.needed())
+
+    def needed(self) -> dict[int, tuple[int, int]]:
+        """How many instances with how many bytes are needed in each segment of the log."""
+        with self._journal.read() as db:
+            rows = db.execute(
+                "SELECT segment, count(*), sum(offset + size) FROM entry WHERE segment > 0 GROUP BY segment"
+            ).fetchall()
+        return {segment: (n, n_bytes) for segment, n, n_bytes in rows}
+
     def give_back(self, deliveries: Iterable[int]) -> None:
         """Say that deliveries are not worked on any more."""
         with self._lock:
@@ -184,6 +216,7 @@ class Queues:
         try:
             settlements = self._settle(results, codes)
         except SpoolFullError:
+            self._files.log.drop_spare(reserve=True)
             self._journal.shrink()
             settlements = self._settle(results, codes)
         self.give_back(result.delivery_id for result in results)
@@ -207,22 +240,23 @@ class Queues:
                 self._untidy = False
                 while self._tidy_some():
                     pass
+                if self._owner:
+                    self._mover.move_some()
             finally:
                 self._tidying.release()
 
     def _tidy_some(self) -> bool:
         """Do that for some entries; False where there were no more."""
         with self._journal.read() as db:
-            done = db.execute(
-                "SELECT id, received_ns, offset, size, syntax FROM entry WHERE live = 0 LIMIT ?", (_TIDY_BATCH,)
-            ).fetchall()
+            query = f"SELECT {PLACE_COLUMNS}, syntax FROM entry WHERE live = 0 LIMIT ?"  # noqa: S608 - our own words
+            done = db.execute(query, (_TIDY_BATCH,)).fetchall()
         if not done:
             return False
         names = [name_of(row) for row in done]
         if self._remember > 0:
             for name, row in zip(names, done, strict=True):
                 if name.number not in self._digests:
-                    self._digests[name.number] = self._files.digest(name, row[4])
+                    self._digests[name.number] = self._files.digest(name, row[-1])
         try:
             self._forget_entries(names)
             self._remove(names)
@@ -230,6 +264,7 @@ class Queues:
             # No room to remember it, until the files are gone. They can go: that all of them are through is on stable
             # storage, and nothing more is ever delivered of one that is.
             self._remove(names)
+            self._files.log.drop_spare(reserve=True)
             self._journal.shrink()
             self._forget_entries(names)
         self._digests.clear()
@@ -246,10 +281,9 @@ class Queues:
     def _remove(self, names: Sequence[Name]) -> None:
         """Remove the files of entries that are through."""
         self._step("unlink")
-        for name in names:
-            self._files.remove(name)
+        self._files.remove_all(names)
         if self._owner:
-            for shard in {name.shard for name in names}:
+            for shard in {name.shard for name in names if not name.segment}:
                 self._files.shards.drop(shard)
             self._files.remove_stuck()
 
@@ -263,8 +297,12 @@ class Queues:
             return
         cutoff = int(time.time() - self._remember)
         rows = db.execute("SELECT id, done FROM past WHERE id > ? ORDER BY id LIMIT ?", (self._pruned_to, n)).fetchall()
-        old = [(number,) for number, done in rows if done <= cutoff and number not in self._files.stuck]
-        db.executemany("DELETE FROM past WHERE id = ?", old)
+        old = [number for number, done in rows if done <= cutoff]
+        held = self._files.held(old)
+        forgotten = [(number,) for number in old if number not in held]
+        if forgotten:
+            db.executemany("DELETE FROM past WHERE id = ?", forgotten)
+            db.execute(FORGET, max(forgotten))
         if len(rows) == n:
             self._pruned_to = rows[-1][0]
         else:

@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING
 from dcm.errors import DcmError, SpoolFullError
 from dcm.route import UnroutedError
 from dcm.spool._acks import Verdicts
+from dcm.spool._intake import Arrived
 from dcm.spool._journal import DamagedError
-from dcm.spool._words import Arrival, DeliveryState, Origin
+from dcm.spool._words import Admitted, Arrival, DeliveryState, Origin
 from dcm.text import plural, safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from dcm._bridge import Bridge
     from dcm.instance import Instance
     from dcm.net import DicomEvent
     from dcm.route import Router, Way
+    from dcm.spool._intake import Route
     from dcm.spool._spool import Spool
-    from dcm.spool._words import Admitted
+
+    _Outcome: TypeAlias = "tuple[_Arrival, Admitted | BaseException, asyncio.Future[bool] | None]"
 
 __all__ = ["Ack", "Reception", "Tally", "decide"]
 
@@ -81,6 +85,20 @@ class Tally:
         return self.new + self.repeated + self.conflicts + self.lost - self.late
 
 
+class _Arrival:
+    """An instance that has come, and who waits for it to be kept."""
+
+    __slots__ = ("future", "instance", "origin", "ways")
+
+    def __init__(
+        self, instance: Instance, origin: Origin, future: asyncio.Future[tuple[Admitted, asyncio.Future[bool] | None]]
+    ) -> None:
+        self.instance = instance
+        self.origin = origin
+        self.future = future
+        self.ways: list[Way] = []
+
+
 class Reception:
     """The handler of a listener: keeps what comes, and decides on the answer.
 
@@ -99,6 +117,11 @@ class Reception:
     ack : Ack, optional
     ack_timeout : float, optional
         With `Ack.DELIVERED`: seconds until a sender is told that it failed.
+
+    Attributes
+    ----------
+    router : Router
+        May be replaced at any time.
     """
 
     def __init__(
@@ -114,12 +137,13 @@ class Reception:
     ) -> None:
         self.tally = Tally()
         self._spool = spool
-        self._router = router
+        self.router = router
         self._bridge = bridge
         self._admitted = admitted
         self._broken = broken
         self._ack = ack
         self._ack_timeout = ack_timeout
+        self._write = bridge.lane(self._admit, _go_on)
         self._late: set[asyncio.Task[None]] = set()
         self._late_bytes = 0
         self._full = False
@@ -159,8 +183,14 @@ class Reception:
             await asyncio.wait(self._late)
 
     async def _keep(self, instance: Instance, origin: Origin) -> tuple[Admitted, asyncio.Future[bool] | None]:
-        cost = instance.size if instance.in_memory else 0
-        admitted, ways, future = await self._bridge.run(self._admit, instance, origin, cost=cost)
+        arrival = _Arrival(instance, origin, asyncio.get_running_loop().create_future())
+        if instance.in_memory:
+            self._write(arrival)
+        else:
+            # A large one takes its time: nobody waits for that.
+            _go_on(await self._bridge.run(self._admit, [arrival]))
+        admitted, future = await arrival.future
+        ways = arrival.ways
         if self._full:
             self._full = False
             log.warning("there is room in the spool again")
@@ -177,23 +207,26 @@ class Reception:
         self._admitted(ways if admitted.n_deliveries else ())
         return admitted, future
 
-    def _admit(
-        self, instance: Instance, origin: Origin
-    ) -> tuple[Admitted, tuple[Way, ...], asyncio.Future[bool] | None]:
-        """Keep it, in a worker thread."""
-        ways: list[Way] = []
-
-        def route(arrived: Instance) -> list[str]:
-            return [way.key for way in decide(self._router, arrived, ways)]
-
+    def _admit(self, batch: Sequence[_Arrival]) -> list[_Outcome]:
+        """Keep some, in a worker thread."""
+        admitted: Sequence[Admitted | BaseException]
         try:
-            admitted = self._spool.admit(instance, origin, route)
+            admitted = self._spool.admit_all([Arrived(each.instance, each.origin, self._route(each)) for each in batch])
+        except BaseException as error:  # noqa: BLE001 - whatever it is belongs to those who wait
+            admitted = [error for _ in batch]
         finally:
-            instance.close()
-        future = None
-        if self._ack is Ack.DELIVERED and admitted.entry_id:
-            future = self.verdicts.expect(admitted.entry_id, self._states_of)
-        return admitted, tuple(ways), future
+            for arrival in batch:
+                arrival.instance.close()
+        return [(arrival, each, self._expect(each)) for arrival, each in zip(batch, admitted, strict=True)]
+
+    def _route(self, arrival: _Arrival) -> Route:
+        return lambda instance: [way.key for way in decide(self.router, instance, arrival.ways)]
+
+    def _expect(self, admitted: Admitted | BaseException) -> asyncio.Future[bool] | None:
+        """Where the sender waits for it: what becomes of an instance."""
+        if self._ack is Ack.DELIVERED and isinstance(admitted, Admitted) and admitted.entry_id:
+            return self.verdicts.expect(admitted.entry_id, self._states_of)
+        return None
 
     def _states_of(self, entry_id: int) -> dict[int, DeliveryState]:
         return {delivery.id: delivery.state for delivery in self._spool.deliveries_of(entry_id)}
@@ -245,6 +278,17 @@ class Reception:
             self._full = True
             self._told_full = time.monotonic()
             log.error("%s: senders are told to come back later", safe_text(error))
+
+
+def _go_on(outcomes: Sequence[_Outcome]) -> None:
+    """Let those go on whose instances were written."""
+    for arrival, admitted, future in outcomes:
+        if arrival.future.done():  # time was up when it came
+            continue
+        if isinstance(admitted, BaseException):
+            arrival.future.set_exception(admitted)
+        else:
+            arrival.future.set_result((admitted, future))
 
 
 def decide(router: Router, instance: Instance, noted: list[Way]) -> tuple[Way, ...]:

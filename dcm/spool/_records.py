@@ -18,9 +18,12 @@ __all__ = [
     "DELIVERED",
     "DROPPED",
     "FILTERED",
+    "FORGET",
+    "FORGOTTEN",
     "HAD",
     "LOST",
     "MADE",
+    "PLACE_COLUMNS",
     "QUARANTINED",
     "QUEUED",
     "STATES",
@@ -187,9 +190,19 @@ class Ways:
         ]
 
 
+# The greatest number that nothing is remembered of any more: a number never comes again.
+FORGOTTEN = "SELECT max(value) FROM counter WHERE name = 'forgotten'"
+FORGET = (
+    "INSERT INTO counter (name, value) VALUES ('forgotten', ?)"
+    " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
+)
+
+PLACE_COLUMNS = "id, received_ns, offset, size, segment, position"
+
+
 def name_of(row: Sequence[int]) -> Name:
-    """The name of a file, of the columns id, received_ns, offset, size."""
-    return Name(row[0], row[1], row[2], row[3])
+    """Where an instance is, of `PLACE_COLUMNS`."""
+    return Name(*row[:6])
 
 
 def delivery_of(row: Sequence[Any], key: str, held: frozenset[int]) -> Delivery:

@@ -5,15 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from dcm.spool._bulk import move_to_past, remove_entries
 from dcm.spool._files import Files
 from dcm.spool._journal import Journal
-from dcm.spool._records import LOST, QUARANTINED, QUEUED, Tally, Ways, name_of, parse_fate, span
+from dcm.spool._records import (
+    FORGOTTEN,
+    LOST,
+    PLACE_COLUMNS,
+    QUARANTINED,
+    QUEUED,
+    Tally,
+    Ways,
+    name_of,
+    parse_fate,
+    span,
+)
 from dcm.spool._shards import Name
 from dcm.text import safe_text
 
-__all__ = ["Findings", "adopt_files", "check_entries", "first_number"]
+__all__ = ["Findings", "adopt_files", "adopt_records", "check_entries", "first_number"]
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +47,8 @@ class Findings:
 def first_number(journal: Journal, files: Files) -> int:
     """A number that no entry and no file has, or ever had."""
     with journal.read() as db:
-        row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entry'").fetchone()
-        past = db.execute("SELECT max(id) FROM past").fetchone()[0]
-    highest = max(0 if row is None else int(row[0]), past or 0)
+        queries = ("SELECT max(id) FROM entry", "SELECT max(id) FROM past", FORGOTTEN)
+        highest = max(db.execute(query).fetchone()[0] or 0 for query in queries)
     for shard in reversed(files.shards.all()):
         numbers = [name.number for name in files.names(shard)]
         if numbers:
@@ -56,19 +67,20 @@ def check_entries(journal: Journal, files: Files, ways: Ways, before: int) -> Fi
     findings = Findings()
     after = 0
     shard, there = "", dict[int, Name]()
+    segments = frozenset(files.log.segments())
     while True:
         with journal.read() as db:
-            rows = db.execute(
-                "SELECT id, received_ns, offset, size, uid FROM entry WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
-                (after, before, _PAGE),
-            ).fetchall()
+            query = f"SELECT {PLACE_COLUMNS}, uid FROM entry WHERE id > ? AND id < ? ORDER BY id LIMIT ?"  # noqa: S608
+            rows = db.execute(query, (after, before, _PAGE)).fetchall()
         gone: list[tuple[Name, str, bool]] = []
         for row in rows:
             name = name_of(row)
+            if name.segment and name.segment in segments:
+                continue
             if name.shard != shard:
                 shard, there = name.shard, {each.number: each for each in files.names(name.shard)}
             if there.get(name.number) != name:
-                gone.append((name, row[4], name.number in there))
+                gone.append((name, row[-1], name.number in there))
         if gone:
             _lose(journal, ways, gone, findings)
         if len(rows) < _PAGE:
@@ -120,14 +132,11 @@ def adopt_files(
         names = sorted(name for name in files.names(shard) if name.number < before)
         if names:
             first, last = names[0].number, names[-1].number
-            with journal.read() as db:
-                entries = {n for (n,) in db.execute("SELECT id FROM entry WHERE id BETWEEN ? AND ?", (first, last))}
-                fates = db.execute(
-                    "SELECT past.id, text FROM past JOIN fate ON fate.id = past.fate WHERE past.id BETWEEN ? AND ?",
-                    (first, last),
-                )
-                # One that was lost and is here again, from a backup say, is brought in.
-                past = {n for n, text in fates if all(state != LOST for _, state in parse_fate(text))}
+            entries, past = _known(journal, first, last)
+            for name in names:
+                if entries.get(name.number):
+                    files.remove(name)  # it was about to move here from the log, and is there still
+                    findings.removed += 1
             strays = [name for name in names if name.number not in entries]
             if strays:
                 # Their names may not be on stable storage yet, and what has an entry must be.
@@ -142,3 +151,45 @@ def adopt_files(
                 findings.removed += adopted is False
                 findings.unreadable += adopted is None
         files.shards.drop(shard)
+
+
+def adopt_records(
+    journal: Journal, files: Files, before: int, adopt: Callable[[Name], bool | None], findings: Findings
+) -> None:
+    """Find instances in the log that no entry has: those that are not through are brought in.
+
+    Parameters are those of `adopt_files`.
+    """
+    for segment in files.log.segments():
+        first = last = 0
+        try:
+            records = files.log.records(segment)
+            while page := list(islice(records, _PAGE)):
+                first, last = first or page[0].number, page[-1].number
+                entries, past = _known(journal, page[0].number, page[-1].number)
+                for record in page:
+                    name = Name(*record[:4], segment, record.position)
+                    if record.number in entries or record.number in past or record.number >= before:
+                        continue
+                    if files.log.is_needed(name):
+                        adopted = adopt(name)
+                        findings.readmitted += adopted is True
+                        findings.removed += adopted is False
+                        findings.unreadable += adopted is None
+        except OSError as exc:
+            _log.error("a segment of the spool cannot be read: %s", safe_text(exc))
+            findings.unreadable += 1
+            continue
+        files.log.looked(segment, (first, last))
+
+
+def _known(journal: Journal, first: int, last: int) -> tuple[dict[int, int], set[int]]:
+    """The entries of some numbers, each with its segment, and the numbers that are through."""
+    with journal.read() as db:
+        entries = dict(db.execute("SELECT id, segment FROM entry WHERE id BETWEEN ? AND ?", (first, last)).fetchall())
+        fates = db.execute(
+            "SELECT past.id, text FROM past JOIN fate ON fate.id = past.fate WHERE past.id BETWEEN ? AND ?",
+            (first, last),
+        )
+        # One that was lost and is here again, from a backup say, is brought in.
+        return entries, {n for n, text in fates if all(state != LOST for _, state in parse_fate(text))}

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["DIRECTORY", "Name", "Placed", "Shards"]
+__all__ = ["DIRECTORY", "Name", "Placed", "Shards", "sync_directory"]
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SHARD_BITS = 10  # as many files in a directory, at most
 
 
 class Name(NamedTuple):
-    """What the name of a file says of it.
+    """Where an instance is: the name of a file of its own says all of this, or it is in a segment of the log.
 
     Attributes
     ----------
@@ -26,12 +27,16 @@ class Name(NamedTuple):
         Where its data set begins: preamble and file meta information go before.
     size : int
         Bytes of the data set.
+    segment, position : int
+        The segment, and where in it the instance begins; 0 for a file of its own.
     """
 
     number: int
     received_ns: int
     offset: int
     size: int
+    segment: int = 0
+    position: int = 0
 
     def __str__(self) -> str:
         return f"{self.number}-{self.received_ns}-{self.offset}-{self.size}.dcm"
@@ -90,6 +95,12 @@ class Shards:
         with self._lock:
             self._next = number
 
+    def number(self) -> int:
+        """A number for an instance that gets no file of its own."""
+        with self._lock:
+            self._next += 1
+            return self._next - 1
+
     def close(self) -> None:
         """Let go of the directories."""
         with self._lock:
@@ -106,15 +117,31 @@ class Shards:
         """
         with self._lock:
             name = Name(self._next, received_ns, offset, size)
-            shard = self._open.get(name.shard)
-            if shard is None:
-                shard = self._open[name.shard] = self._make(name.shard)
+            placed = self._placed(name)
+            if name.shard != self._current:
                 before, self._current = self._open.get(self._current), name.shard
                 if before is not None and not before.users:
                     os.close(self._open.pop(before.key).fd)
             self._next += 1
-            shard.users += 1
-            return Placed(name, shard)
+            return placed
+
+    def place(self, name: Name) -> Placed:
+        """The directory of a file that has its number already, which stays until it is released.
+
+        Raises
+        ------
+        OSError
+            The directory cannot be made.
+        """
+        with self._lock:
+            return self._placed(name)
+
+    def _placed(self, name: Name) -> Placed:
+        shard = self._open.get(name.shard)
+        if shard is None:
+            shard = self._open[name.shard] = self._make(name.shard)
+        shard.users += 1
+        return Placed(name, shard)
 
     def _make(self, key: str) -> Shard:
         try:
@@ -161,3 +188,18 @@ class Shards:
         finally:
             os.close(fd)
         os.fsync(self._fd)
+
+
+def sync_directory(path: Path) -> None:
+    """Put the names in a directory on stable storage.
+
+    Raises
+    ------
+    OSError
+        That failed.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dcm._atomic import TempFile
 from dcm.errors import SpoolError
 from dcm.instance import Instance
-from dcm.spool import _mending, _recovery
-from dcm.spool._files import Files, sync_directory
-from dcm.spool._intake import Intake, Route
+from dcm.spool import _recovery
+from dcm.spool._files import Files
+from dcm.spool._intake import Arrived, Intake, Route
 from dcm.spool._journal import Journal, failure
 from dcm.spool._lock import OwnerLock
-from dcm.spool._mending import Choice
 from dcm.spool._queue import Queues
 from dcm.spool._records import Ways, clean
-from dcm.spool._shards import Name
+from dcm.spool._shards import sync_directory
 from dcm.spool._verify import open_journal, visit_journal
+from dcm.spool._view import SpoolView
 from dcm.spool._words import (
     NO_WAY,
     Admitted,
-    Counts,
     Delivery,
     DeliveryState,
     OnConflict,
@@ -36,9 +34,6 @@ from dcm.text import safe_text
 
 __all__ = ["Spool"]
 
-_log = logging.getLogger(__name__)
-
-_ALIVE = (DeliveryState.QUEUED, DeliveryState.HELD, DeliveryState.QUARANTINED)
 _MONTH = 30 * 86400.0
 
 
@@ -46,7 +41,7 @@ def _no_step(name: str) -> None:
     """In production nothing happens between two steps."""
 
 
-class Spool:
+class Spool(SpoolView):
     """Instances on stable storage, with what has still to be delivered of them.
 
     It may be used by any number of threads. One process has it, others may look into it and mend it meanwhile
@@ -69,14 +64,19 @@ class Spool:
     on_settled : callable, optional
         Told what was recorded, by the thread that calls `settle`, when it is on stable storage.
     step : callable, optional
-        Told the name of each step before it is done: write, fsync, link, dirsync, journal, answer, settle, unlink. For
-        tests that kill the process there.
+        Told the name of each step before it is done: write, fsync, commit, link, dirsync, journal, answer, settle,
+        unlink. For tests that kill the process there.
+    segment_size : int, optional
+        Bytes of each file that many small instances share, a power of two; 0 for a file of its own for each of them. By
+        default 32 MiB, or 1/256 of the file system if that is less.
 
     Notes
     -----
-    An instance is written, synced, linked to its name, the name synced, and its entry and deliveries committed, before
-    `admit` returns. So whatever has a name is complete; what has a name and no entry was not acknowledged, or the
-    machine lost its power before the journal was written: it gets an entry when the spool is opened again.
+    An instance is on stable storage, and its entry and deliveries are committed, before `admit` returns. A small one is
+    appended to a segment, where it counts when all of it is synced. A large one is written to a file of its own, which
+    is synced and then linked to its name, and the name is synced. So whatever is there is complete. What is there and
+    has no entry was not acknowledged, or the machine lost its power before the journal was written: it gets an entry
+    when the spool is opened again.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Spool:
         on_conflict: OnConflict = OnConflict.FORWARD,
         on_settled: Callable[[Sequence[Settlement]], None] | None = None,
         step: Callable[[str], None] = _no_step,
+        segment_size: int | None = None,
     ) -> None:
         self.path = Path(path)
         self.on_settled = on_settled
@@ -97,6 +98,7 @@ class Spool:
         self._remember = remember
         self._on_conflict = on_conflict
         self._step = step
+        self._segment_size = segment_size
         self._lock: OwnerLock | None = None
         self._journal: Journal | None = None
         self._rebuilt = ""
@@ -137,7 +139,7 @@ class Spool:
         database = self.path / "journal.sqlite"
         if not exclusive and not database.exists():
             raise SpoolError(f"there is no spool in {safe_text(self.path)}")
-        self._files = Files(self.path / "data", self._min_free, self._step)
+        self._files = Files(self.path, self._min_free, self._step, self._segment_size if exclusive else 0)
         try:
             if exclusive:
                 self._journal, self._rebuilt = open_journal(database)
@@ -152,7 +154,8 @@ class Spool:
         )
         self._intake = Intake(self._journal, self._files, self._ways, self._step, self._on_conflict)
         if exclusive:
-            self._first = _recovery.first_number(self._journal, self._files)
+            in_log = self._files.log.begin(self._queues.needed(), self._queues.still_needed)
+            self._first = max(_recovery.first_number(self._journal, self._files), in_log + 1)
             self._files.shards.begin(self._first)
 
     def close(self) -> None:
@@ -170,12 +173,6 @@ class Spool:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-    @property
-    def _opened(self) -> Journal:
-        if self._journal is None:
-            raise SpoolError(f"the spool {safe_text(self.path)} is closed")
-        return self._journal
 
     def _owned(self) -> Journal:
         """The journal of a spool that is ours."""
@@ -204,9 +201,8 @@ class Spool:
         try:
             self._queues.tidy()
             findings = _recovery.check_entries(journal, self._files, self._ways, self._first)
-            _recovery.adopt_files(
-                journal, self._files, self._first, lambda name: self._intake.adopt(name, route), findings
-            )
+            for adopt_from in (_recovery.adopt_files, _recovery.adopt_records):
+                adopt_from(journal, self._files, self._first, lambda name: self._intake.adopt(name, route), findings)
             self._queues.tidy()
         except OSError as exc:
             raise failure(exc, self.path, "read") from exc
@@ -250,8 +246,27 @@ class Spool:
         SpoolError
             It cannot be written; nothing is left of it.
         """
+        (outcome,) = self.admit_all([Arrived(instance, origin, route)])
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def admit_all(self, arrived: Sequence[Arrived]) -> list[Admitted | BaseException]:
+        """Take instances in that have come at the same time, which takes little longer than one.
+
+        Parameters
+        ----------
+        arrived : sequence of Arrived
+            Each with what `admit` wants to know.
+
+        Returns
+        -------
+        list of Admitted or BaseException
+            What was done with each, or what `admit` would have raised for it: one that cannot be kept keeps nobody else
+            out.
+        """
         self._owned()
-        return self._intake.admit(instance, origin, route)
+        return self._intake.admit_all(arrived)
 
     # -- what is delivered ----------------------------------------------------------------------------------------
 
@@ -282,11 +297,6 @@ class Spool:
         """When a way has something to take, in seconds since 1970: 0 for at once, None where nothing is queued."""
         return self._queues.next_due(way)
 
-    def ways(self) -> tuple[str, ...]:
-        """The keys of all ways that there ever was something to deliver on."""
-        with self._opened.read() as db:
-            return tuple(key for (key,) in db.execute("SELECT key FROM way WHERE key <> '' ORDER BY key"))
-
     def instance(self, delivery: Delivery) -> Instance:
         """The instance of a delivery; nothing is read of it.
 
@@ -295,14 +305,15 @@ class Spool:
         SpoolError
             Its file is gone, or is not what was written.
         """
-        name = Name(delivery.entry_id, delivery.received_ns, delivery.offset, delivery.size)
-        try:
-            return self._files.open(
-                *(name, delivery.sop_class_uid, delivery.sop_instance_uid, delivery.transfer_syntax_uid),
-                delivery.origin.calling_ae,
-            )
-        except OSError as exc:
-            raise failure(exc, self._files.path(name), "read") from exc
+        uids = (delivery.sop_class_uid, delivery.sop_instance_uid, delivery.transfer_syntax_uid)
+        name = self._queues.place(delivery)
+        while True:
+            try:
+                return self._files.open(name, *uids, delivery.origin.calling_ae)
+            except OSError as exc:  # noqa: PERF203 - it is done once, nearly always
+                before, name = name, self._queues.place(delivery)
+                if name == before:  # else it has moved just now
+                    raise failure(exc, self._files.path(name), "read") from exc
 
     def settle(self, results: Iterable[Settled]) -> None:
         """Record what became of deliveries, on stable storage; files that nobody needs any more go after that.
@@ -325,16 +336,18 @@ class Spool:
         finally:
             self.tidy()
 
-    def tidy(self) -> None:
-        """Remember what is through, and remove its files; what cannot be done now is done the next time."""
-        try:
-            self._queues.tidy()
-        except SpoolError as exc:
-            _log.warning("what is delivered stays in the spool for now: %s", safe_text(exc))
+    def look_again(self) -> None:
+        """Learn what another process has dropped: what nobody needs any more is removed.
 
-    def deliveries_of(self, entry_id: int) -> tuple[Delivery, ...]:
-        """The deliveries of an entry as they are now; empty when all of them are through."""
-        return _mending.of_entry(self._opened, self._ways, entry_id)
+        Raises
+        ------
+        SpoolError
+            The journal cannot be read.
+        """
+        self._owned()
+        with self._intake.pause():
+            self._queues.recount()
+        self.tidy()
 
     def hold(self, known_ways: Iterable[str]) -> None:
         """Say which ways there are: what is queued on any other is held, until there is such a way again."""
@@ -348,53 +361,5 @@ class Spool:
         """Route anew what could not be routed and was queued again by `retry`; gives how many went somewhere."""
         waiting = self.ls(ways=(NO_WAY,), states=(DeliveryState.QUEUED,))
         n = sum(self._intake.reroute(delivery, self.instance, route) for delivery in waiting)
-        self.tidy()
-        return n
-
-    # -- looking and mending --------------------------------------------------------------------------------------
-
-    def counts(self) -> Counts:
-        """What has passed through, and what is in it."""
-        return _mending.counts(self._opened)
-
-    def ls(
-        self,
-        *,
-        uids: Sequence[str] = (),
-        ways: Sequence[str] | None = None,
-        states: Sequence[DeliveryState] = _ALIVE,
-    ) -> Iterator[Delivery]:
-        """Yield deliveries in order of arrival.
-
-        Parameters
-        ----------
-        uids : sequence of str, optional
-            Of these SOP Instance UIDs.
-        ways : sequence of str, optional
-            Of these ways, or to these destinations; `NO_WAY` for what could not be routed.
-        states : sequence of DeliveryState, optional
-            In these states, by default all that are not at an end. Of an entry that is through less is known.
-        """
-        return _mending.deliveries(self._opened, self._ways, Choice(uids, ways, states))
-
-    def retry(
-        self,
-        *,
-        uids: Sequence[str] = (),
-        ways: Sequence[str] | None = None,
-        states: Sequence[DeliveryState] = (DeliveryState.QUARANTINED,),
-    ) -> int:
-        """Queue deliveries anew, to be tried at once; gives how many. The parameters are those of `ls`."""
-        return _mending.retry(self._opened, self._ways, Choice(uids, ways, states))
-
-    def drop(
-        self,
-        *,
-        uids: Sequence[str] = (),
-        ways: Sequence[str] | None = None,
-        states: Sequence[DeliveryState] = (DeliveryState.QUARANTINED,),
-    ) -> int:
-        """Give deliveries up; gives how many. The parameters are those of `ls`."""
-        n = _mending.drop(self._opened, self._ways, Choice(uids, ways, states))
         self.tidy()
         return n

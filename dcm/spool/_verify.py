@@ -14,9 +14,12 @@ from dcm.spool._journal import WAY_BITS, DamagedError, Journal, set_aside
 from dcm.spool._records import LOST, MADE, QUARANTINED, QUEUED, uid_hash
 from dcm.text import safe_text
 
-__all__ = ["check_of", "open_journal", "visit_journal"]
+__all__ = ["ENTRY_COLUMNS", "check_of", "open_journal", "visit_journal"]
 
-_COLUMNS = "id, uid_hash, uid, sop_class, syntax, size, offset, received_ns, calling, called, address, conflict"
+ENTRY_COLUMNS = (
+    "id, uid_hash, uid, sop_class, syntax, size, offset, received_ns, calling, called, address, conflict,"
+    " segment, position"
+)
 
 
 _log = logging.getLogger(__name__)
@@ -100,7 +103,7 @@ def _verify_entries(db: sqlite3.Connection) -> None:
 
 
 def _entries(db: sqlite3.Connection) -> Iterator[tuple[object, ...]]:
-    return iter(db.execute(f"SELECT {_COLUMNS}, checksum FROM entry ORDER BY id"))  # noqa: S608 - our own words
+    return iter(db.execute(f"SELECT {ENTRY_COLUMNS}, checksum FROM entry ORDER BY id"))  # noqa: S608 - our own words
 
 
 def _verify_deliveries(db: sqlite3.Connection) -> None:

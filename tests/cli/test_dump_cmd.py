@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from dcm.cli import main
 from tests import data
 from tests.cli.runner import run_dcm, run_on_terminal
 
@@ -73,6 +74,14 @@ def test_directories(sample: Path, tmp_path: Path) -> None:
     done = run_dcm("dump", tmp_path)
     assert done.returncode == 1
     assert "a directory, not a file" in done.stderr
+
+
+def test_an_empty_name_is_none(sample: Path) -> None:
+    """That of a variable that is not set; as a path it would be the current directory."""
+    for options in ((), ("-r",)):
+        done = run_dcm("dump", *options, sample, "")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "an empty name" in done.stderr
 
 
 def test_stdin(sample: Path) -> None:
@@ -163,7 +172,54 @@ def test_a_picture_from_stdin(sample: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert (tmp_path / "b.png").read_bytes() == (tmp_path / "a.png").read_bytes()
     done = run_dcm("dump", "--png", tmp_path / "c.png", "-", stdin=b"nothing")
-    assert (done.returncode, done.stderr[:34]) == (1, "Error: stdin: cannot be read as DI")
+    assert (done.returncode, done.stderr[:31]) == (1, "Error: stdin: not a DICOM file:")
+
+
+def test_a_picture_from_a_pipe(sample: Path, tmp_path: Path) -> None:
+    """As in ``dcm dump --png a.png <(gunzip -c image.dcm.gz)``."""
+    command = f"cat '{sample}' | '{sys.executable}' -m dcm dump --png '{tmp_path}/a.png' /dev/stdin"
+    done = subprocess.run(command, shell=True, capture_output=True, timeout=25, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_that_does_not_fit_leaves_nothing(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*args: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "writev", full)
+    assert main(["dump", "--png", str(tmp_path / "a.png"), str(sample)]) == 1
+    assert capsys.readouterr().err == f"Error: cannot write {tmp_path / 'a.png'}: No space left on device\n"
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_picture_is_written_over_nothing_else(sample: Path, tmp_path: Path) -> None:
+    """Of ``--png *.dcm`` with two files, the first one would be lost."""
+    other = tmp_path / "other.dcm"
+    other.write_bytes(sample.read_bytes())
+    done = run_dcm("dump", "--png", other, sample)
+    assert (done.returncode, done.stderr) == (
+        2, f"Error: {other} is there, and is no PNG file: it is not overwritten\n       --png OUT FILE\n"
+    )  # fmt: skip
+    assert other.read_bytes() == sample.read_bytes()
+    (tmp_path / "empty.png").touch()
+    for _ in range(2):
+        assert run_dcm("dump", "--png", tmp_path / "empty.png", sample).returncode == 0
+    assert run_dcm("dump", "--png", "/dev/null", sample).returncode == 0
+
+
+def test_what_is_no_dicom_in_a_directory_is_left_out_of_pictures_too(sample: Path, tmp_path: Path) -> None:
+    (sample.parent / "notes.txt").write_text("nothing of interest, and no DICOM either")
+    report = next(path for path in data.pydicom_files() if path.name == "rtplan.dcm")
+    code, shown = run_on_terminal("dump", "-r", "--image", sample.parent)
+    assert code == 0
+    assert "Error" not in shown
+    assert "Left out: 1 file that is not DICOM" in shown
+    code, shown = run_on_terminal("dump", "--image", sample, report, sample.parent / "notes.txt")
+    assert code == 1
+    assert shown.count("Error") == 2
 
 
 def shown_by(command: str, answers: dict[bytes, bytes], size: tuple[int, int] = (24, 80)) -> bytes:
@@ -220,6 +276,19 @@ def test_half_blocks_on_a_terminal_that_knows_nothing_else(sample: Path) -> None
     code, shown = run_on_terminal("dump", "--image", "--window", "40,400", sample)
     assert code == 0
     assert shown.count("▀") > 100
+
+
+def test_no_color_is_not_about_pictures(sample: Path) -> None:
+    code, shown = run_on_terminal("dump", "--image", sample, env={"NO_COLOR": "1"})
+    assert code == 0
+    assert re.search(r"\x1b\[38;[0-9;]+m▀", shown)
+
+
+def test_a_terminal_that_can_do_nothing(sample: Path) -> None:
+    code, shown = run_on_terminal("dump", "--image", sample, env={"TERM": "dumb"})
+    assert code == 2
+    assert "this terminal shows no pictures (TERM=dumb)" in shown
+    assert "▀" not in shown
 
 
 def test_what_has_no_picture(tmp_path: Path, sample: Path) -> None:

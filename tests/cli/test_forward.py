@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
 import shutil
 import signal
@@ -62,7 +65,7 @@ def test_from_three_kinds_of_senders_to_three_kinds_of_destinations(
     archive = tmp_path / "archive"
     with OrthancPeer(tmp_path / "orthanc") as orthanc:
         dests = archive, node(dcmtk_receiver), node(orthanc)
-        with ForwardProcess(work, "--inactive-timeout", "1.5", *dests) as forwarder:
+        with ForwardProcess(work, "--inactive-timeout", "4", *dests) as forwarder:
             send(forwarder, [*more, large])
             pynetdicom_storescu(forwarder.port, "FORWARD", samples[0].path.parent)
             orthanc_archive.set_destination("FORWARD", forwarder.port)
@@ -135,6 +138,57 @@ def test_by_rules_and_through_filters(samples: list[Sample], work: Path, tmp_pat
     assert f"without a route: 0 instances, {len(mr)} from before: {len(mr)} routed now." in forwarder.said
     assert holds(tmp_path / "mr").keys() == contents(mr).keys()
     assert holds(tmp_path / "all").keys() == contents(samples).keys()
+
+
+def test_rules_are_read_anew_while_it_runs(
+    samples: list[Sample], work: Path, tmp_path: Path, isolated_config: Path
+) -> None:
+    """No association is lost for it; a fault in the rules changes nothing."""
+    rules = '[dynamic_routes.rules.routing_map]\n"Modality in [CT, MR]" = "{}"\n'
+    first, second = tmp_path / "first", tmp_path / "second"
+    isolated_config.write_text(rules.format(first))
+    with ForwardProcess(work, "rules") as forwarder:
+        send(forwarder, samples[:2])
+        until(lambda: len(holds(first)) == 2, "not delivered")
+
+        isolated_config.write_text(rules.format(second) + "nonsense = true")
+        forwarder.tell(signal.SIGHUP)
+        until(lambda: "the rules stay as they are: " in forwarder.said, "the fault is not told")
+        assert "nonsense" in forwarder.said
+        send(forwarder, samples[2:3])
+        until(lambda: len(holds(first)) == 3, "not delivered")
+
+        isolated_config.write_text(rules.format(second))
+        forwarder.tell(signal.SIGHUP)
+        until(lambda: "the rules were read anew: to " in forwarder.said, "not told")
+        send(forwarder, samples[3:])
+        until(lambda: second.exists() and len(holds(second)) == len(samples) - 3, "not delivered")
+        assert forwarder.end() == 0
+    assert holds(first).keys() == contents(samples[:3]).keys()
+    assert holds(second).keys() == contents(samples[3:]).keys()
+    assert str(second) in forwarder.said
+
+
+def test_the_end_of_its_terminal_ends_it(samples: list[Sample], tmp_path: Path) -> None:
+    """What is under way is finished, as with any other signal."""
+    main, other = pty.openpty()
+    dest = tmp_path / "dest"
+    port = free_port()
+    command = [sys.executable, "-m", "dcm", "forward", "--local", f"127.0.0.1:FORWARD:{port}"]
+    with subprocess.Popen([*command, "--spool", str(tmp_path / "spool"), str(dest)], stderr=other) as process:
+        os.close(other)
+        said = b""
+        while b"Listening on" not in said:
+            said += os.read(main, 4096)
+        storescu(port, "FORWARD", [sample.path for sample in samples])
+        process.send_signal(signal.SIGHUP)
+        with contextlib.suppress(OSError):  # the other end is closed
+            while more := os.read(main, 4096):
+                said += more
+        assert process.wait(20) == 0
+    os.close(main)
+    with Spool(tmp_path / "spool", exclusive=False) as spool:
+        assert len(holds(dest)) + spool.counts().entries == len(samples)
 
 
 def test_edits_on_the_command_line(few: list[Sample], work: Path, tmp_path: Path) -> None:

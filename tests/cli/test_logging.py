@@ -27,6 +27,8 @@ try:
 except ValueError:
     log.exception("it failed")
 logging.getLogger("pynetdicom.events").error("(0010,0010) PN [Dracula^Count]")
+import pydicom.config  # which sets the level of its logger
+logging.getLogger("pydicom.pixels").error("PatientName Dracula")
 logging.getLogger("pydicom").error("PatientName Dracula")
 warnings.warn("invalid value for Dracula")
 """

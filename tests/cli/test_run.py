@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import pytest
 from dcm import errors
 from dcm.cli._run import CliState, print_error, run
 from dcm.errors import ConnectionFailedError, DcmError
-from tests.cli.runner import DCM, run_dcm
+from tests import data
+from tests.cli.runner import run_dcm
 
 
 def command_that_raises(error: BaseException, *, debug: bool = False) -> click.Command:
@@ -61,6 +63,22 @@ def test_what_nobody_expected_is_a_line_too(error: Exception, line: str, capsys:
     assert capsys.readouterr().err == line
 
 
+def test_a_name_that_the_locale_has_no_letters_for(tmp_path: Path) -> None:
+    ds = data.data_set()
+    ds.SpecificCharacterSet, ds.PatientName = "ISO_IR 192", "Yamada^Tarou=山田^太郎"
+    (tmp_path / "mess").mkdir()
+    ds.save_as(tmp_path / "mess" / "a.dcm", enforce_file_format=True)
+    command = f"{DCM_SH} sort --dir-format '{{PatientName}}/{{SOPInstanceUID}}' mess sorted"
+    legacy = "LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0"
+    code, _, shown = run_shell(f"{legacy} {command}", tmp_path)
+    assert code == 1
+    error, hint = shown.decode().splitlines()
+    assert error.startswith("Error: no file can be called 'Yamada^Tarou=")
+    assert error.endswith(" in this locale (ascii)")
+    assert hint == "       PYTHONUTF8=1 dcm ... can"
+    assert run_shell(f"LC_ALL=C PYTHONUTF8=1 {command}", tmp_path)[0] == 0
+
+
 def test_debug_shows_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command_that_raises(KeyError("x"), debug=True), []) == 1
     shown = capsys.readouterr().err
@@ -101,15 +119,91 @@ def test_errors_have_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "Error: a\\nb\n"
 
 
+SAYS_SOMETHING = [
+    ["--help"],
+    ["version"],
+    ["conf", "--show-default"],
+    ["dump", "a.dcm"],
+    ["dump", "--out-format", "json", "a.dcm"],
+    ["diff", "a.dcm", "b.dcm"],
+    ["diff", "--out-format", "side-by-side", "a.dcm", "b.dcm"],
+    ["diff", "--out-format", "json", "a.dcm", "b.dcm"],
+    ["sort", "-n", "a.dcm", "there"],
+    ["query", ".", "--no-index"],
+]
+
+
+@pytest.fixture
+def two_files(tmp_path: Path) -> Path:
+    """A directory with a.dcm and b.dcm, to be in."""
+    for sample, name in zip(data.write_series(tmp_path, data.SeriesSpec(n_instances=2)), "ab", strict=True):
+        sample.path.rename(tmp_path / f"{name}.dcm")
+    return tmp_path
+
+
+def run_shell(command: str, where: Path) -> tuple[int, bytes, bytes]:
+    """Run ``dcm`` in a shell, with buffers, as most users have it."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), env.get("PYTHONPATH", "")])
+    done = subprocess.run(["sh", "-c", command], capture_output=True, cwd=where, env=env, timeout=25, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+DCM_SH = f"'{sys.executable}' -m dcm"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
-    """As in ``dcm ... | head -1``: quiet, and not a success."""
-    process = subprocess.Popen([*DCM, "conf", "--show-default"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.close()
-    _, shown = process.communicate(timeout=25)
+@pytest.mark.parametrize("args", SAYS_SOMETHING, ids=" ".join)
+def test_a_reader_that_goes_away_is_no_error(args: list[str], two_files: Path) -> None:
+    """As in ``dcm ... | head -1``: quiet, and what a shell says of git, grep and diff then."""
+    # The pipe is closed before anything can be written to it.
+    command = f"{{ sleep 0.1; {DCM_SH} {' '.join(args)}; echo $? >code; }} | true"
+    _, _, shown = run_shell(command, two_files)
+    for _ in range(100):
+        if (two_files / "code").exists() and (two_files / "code").read_text():
+            break
+        time.sleep(0.1)
+    assert (two_files / "code").read_text() == "141\n"
     assert shown == b""
-    assert process.returncode == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_reader_of_errors_that_goes_away_is_none_either(two_files: Path) -> None:
+    for args in ("dump missing", "query -x", "diff missing a.dcm", "dump a.dcm missing"):
+        run_shell(f"{{ sleep 0.1; {DCM_SH} {args}; echo $? >code; }} 2>&1 | true", two_files)
+        assert (two_files / "code").read_text() == "141\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("args", SAYS_SOMETHING, ids=" ".join)
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+def test_stdout_that_takes_nothing_is_an_error(args: list[str], where: str, two_files: Path) -> None:
+    code, _, shown = run_shell(f"{DCM_SH} {' '.join(args)} {where}", two_files)
+    why = "No space left on device" if where == ">/dev/full" else "Bad file descriptor"
+    told = [f"Error: cannot write to stdout: {why}\n"]
+    if "side-by-side" in args or "conf" in args:  # what leaves the buffer in one piece is not in it any more
+        told.append(f"Error: {why}\n")
+    assert shown.decode() in told
+    assert code == (2 if "diff" in args else 1)  # 1 would be that they differ
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_where_errors_cannot_be_told_the_exit_code_tells(two_files: Path) -> None:
+    for where in ("2>/dev/full", "2>&-"):
+        assert run_shell(f"{DCM_SH} dump missing {where}", two_files)[0] == 1
+        assert run_shell(f"{DCM_SH} diff missing a.dcm {where}", two_files)[0] == 2
+    assert run_shell(f"{DCM_SH} sort a.dcm sorted {where}", two_files)[0] == 0
+    assert len([*(two_files / "sorted").rglob("*.dcm")]) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell")
+def test_a_closed_stdin_has_nothing(two_files: Path) -> None:
+    code, _, shown = run_shell(f"{DCM_SH} dump - <&-", two_files)
+    assert (code, shown) == (1, b"Error: stdin: cannot be read: Bad file descriptor\n")
+    code, _, shown = run_shell(f"{DCM_SH} dump --png - - <&-", two_files)
+    assert (code, shown) == (1, b"Error: stdin: cannot be read: Bad file descriptor\n")
+    code, _, shown = run_shell(f"{DCM_SH} sort a.dcm sorted <&-", two_files)
+    assert code == 0
 
 
 SCRIPT = """

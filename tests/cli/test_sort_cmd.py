@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from dcm.cli import main
 from tests.cli.runner import run_dcm, run_on_terminal
 from tests.sort.messes import contents, mess
 from tests.store.instances import write_file
@@ -33,6 +35,14 @@ def test_a_dry_run_prints_the_tree_and_makes_nothing(source: Path, tmp_path: Pat
     assert not (tmp_path / "sorted").exists()
 
 
+def test_a_named_pipe_that_nobody_writes_to_keeps_nobody_waiting(source: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = run_dcm("sort", tmp_path / "pipe", source, tmp_path / "sorted")
+    assert "4 files" in done.stderr
+    assert f"1 left alone: not a regular file ({tmp_path / 'pipe'})" in done.stderr
+    assert done.returncode == 0
+
+
 def test_options_and_report(source: Path, tmp_path: Path) -> None:
     options = ("--method", "move", "--dir-format", "flat", "--out-file-ext", "", "-j", "2")
     report = tmp_path / "report.json"
@@ -43,6 +53,37 @@ def test_options_and_report(source: Path, tmp_path: Path) -> None:
     assert contents(source) == {}
     told = json.loads(report.read_text())
     assert {(file["state"], file["dest"]) for file in told["each"]} == {("sorted", f"1.2.{n}") for n in range(3)}
+
+
+def test_a_report_on_a_terminal_is_harmless(source: Path, tmp_path: Path) -> None:
+    (source / "evil \u202egnp\x9b2J.dcm").write_bytes((source / "0").read_bytes())
+    done = run_dcm("sort", "-n", "--report", "-", source, tmp_path / "sorted")
+    assert "evil \\u202egnp\\u009b2J.dcm" in done.stdout
+    assert str(source / "evil \u202egnp\x9b2J.dcm") in [file["path"] for file in json.loads(done.stdout)["each"]]
+
+
+def test_reports_that_are_no_files(source: Path, tmp_path: Path) -> None:
+    before = Path(os.devnull).stat()
+    assert run_dcm("sort", "-n", "--report", os.devnull, source, tmp_path / "sorted").returncode == 0
+    assert Path(os.devnull).stat().st_ino == before.st_ino
+    done = run_dcm("sort", "--report", tmp_path / "sorted", source, tmp_path / "sorted")
+    assert done.returncode == 2
+    assert "that is where the instances go" in done.stderr
+    assert not (tmp_path / "sorted").exists()
+
+
+def test_what_was_done_is_told_also_where_the_report_cannot_be_written(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dcm.report._base.write_whole", full)
+    code = main(["sort", "--report", str(tmp_path / "r.json"), str(source), str(tmp_path / "sorted")])
+    assert code == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == f"Error: cannot write the report to {tmp_path / 'r.json'}: No space left on device"
+    assert told[1].endswith(": 3 sorted")
 
 
 def test_a_path_with_a_template_and_a_quiet_run(source: Path, tmp_path: Path) -> None:
@@ -57,6 +98,7 @@ def test_what_is_wrong_is_said_before_anything_happens(source: Path, tmp_path: P
         (["sort", tmp_path / "none", tmp_path / "sorted"], "there is no"),
         (["sort", "--dir-format", "study", source, tmp_path / "sorted"], "there are default, uid"),
         (["sort", "--dir-format", "{PatientId}", source, tmp_path / "sorted"], "PatientID"),
+        (["sort", "--jobs", "1000", source, tmp_path / "sorted"], "1000 is not in the range"),
         (["sort", "--method", "steal", source, tmp_path / "sorted"], "steal"),
         (["sort", source], "Missing argument"),
     )

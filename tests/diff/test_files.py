@@ -238,3 +238,50 @@ def test_damaged_files_raise_nothing_else(tmp_path: Path, changes: list[tuple[in
     except DcmError:
         return
     assert all(safe_text(diff) == str(diff) for diff in found.differences)
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    names=st.tuples(*[st.sampled_from(sorted(FILES))] * 2),
+    same=st.booleans(),
+    change=st.tuples(st.floats(0, 1), st.integers(0, 255)),
+)
+def test_what_is_left_undecoded_makes_no_difference(
+    names: tuple[str, str], same: bool, change: tuple[float, int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What is encoded in the same way is not decoded; decoded, it would be the same as well."""
+    left, right = FILES[names[0]], FILES[names[1]]
+    if same:  # but for one byte
+        changed = bytearray(left.read_bytes())
+        changed[int(change[0] * (len(changed) - 1))] = change[1]
+        right = tmp_path_factory.mktemp("changed") / "b.dcm"
+        right.write_bytes(changed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dcm.diff._files.leave_out_same", lambda left, right: None)
+        try:
+            expected = diff_files(left, right)
+        except DcmError:
+            return
+    assert diff_files(left, right) == expected
+
+
+def test_what_is_encoded_in_the_same_way_may_still_differ(tmp_path: Path) -> None:
+    """By the character set, by the sign, by the creator of a block."""
+    ds = data_set()
+    ds.PatientName = "Ñandú"
+    ds.SpecificCharacterSet = "ISO_IR 100"
+    ds.SmallestImagePixelValue = 0x8000
+    ds.PixelRepresentation = 0
+    ds.add_new(0x00110010, "LO", "ACME")
+    ds.add_new(0x00111001, "LO", "theirs")
+    left = write(tmp_path / "a", ds, ImplicitVRLittleEndian)
+    content = left.read_bytes()
+    for before, after, path in (
+        (b"ISO_IR 100", b"ISO_IR 101", "PatientName"),
+        (b"\x28\0\x03\x01\x02\0\0\0\0\0", b"\x28\0\x03\x01\x02\0\0\0\1\0", "SmallestImagePixelValue"),
+        (b"ACME", b"ELSE", "(0011,1001)"),
+    ):
+        assert content.count(before) == 1
+        right = tmp_path / "b"
+        right.write_bytes(content.replace(before, after))
+        assert path in [diff.path for diff in diff_files(left, right).differences]

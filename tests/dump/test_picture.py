@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pydicom import Dataset, dcmread, dcmwrite
 
 from dcm.dump._picture import parse_window, picture
 from dcm.errors import DataError, DcmError, InvalidDicomError, StoreError, UsageError
@@ -99,6 +100,39 @@ def test_what_is_no_picture(tmp_path: Path) -> None:
         picture(gray(tmp_path, [1], Rows=65535, Columns=65535))
     with pytest.raises(DataError, match="cannot be decoded"):
         picture(gray(tmp_path, [1], Rows=100))
+
+
+def test_files_without_file_meta_information(tmp_path: Path) -> None:
+    """What can be dumped has a picture, too."""
+    path = gray(tmp_path, [0, 500, 1000])
+    ds = dcmread(path)
+    for implicit in (False, True):
+        bare = tmp_path / "bare.dcm"
+        dcmwrite(bare, Dataset(ds), implicit_vr=implicit, little_endian=True)
+        assert bare.read_bytes()[128:132] != b"DICM"
+        assert pixels(picture(bare)) == [0, 128, 255]
+        assert pixels(picture("stdin", data=bare.read_bytes())) == [0, 128, 255]
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    ds = dcmread(gray(tmp_path, [0, 500, 1000]))
+    del ds.Rows
+    ds.save_as(tmp_path / "no-rows.dcm")
+    with pytest.raises(DataError, match="how its pixel data is encoded: there is no Rows"):
+        picture(tmp_path / "no-rows.dcm")
+
+
+MISFITS = ((b"\x02\0\x10\0", b"UM"), (b"\x28\0\x10\0", b"TI"), (b"\x28\0\x02\0", b"FD"), (b"\x28\0\x03\x01", b"DD"))
+
+
+@pytest.mark.parametrize(("tag", "vr"), MISFITS)
+def test_a_vr_that_does_not_fit_is_an_error_of_the_file(tag: bytes, vr: bytes, tmp_path: Path) -> None:
+    content = gray(tmp_path, [0, 500, 1000]).read_bytes()
+    at = content.index(tag)
+    bad = tmp_path / "bad.dcm"
+    bad.write_bytes(content[: at + 4] + vr + content[at + 6 :])
+    with contextlib.suppress(DcmError):
+        picture(bad)
 
 
 def test_no_file_ends_in_anything_but_a_picture_or_an_error() -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dcm.dump import BytesSource, LineFormat, Selection, dump_formatted, dump_json, dump_plain, encode_json
 from dcm.dump._walk import UNDEFINED
-from dcm.errors import TemplateError, UsageError
+from dcm.errors import InvalidDicomError, TemplateError, UsageError
+from dcm.text import safe_text
+from tests.data import pydicom_files
 from tests.dump.test_walk import BIG, SEQUENCE_END, element, item, part10
 
 HOSTILE = b"\x1b[2J\x1b]0;x\x07\r\nE\xcc\x9b "
@@ -103,6 +109,12 @@ def test_private_elements_and_fragments() -> None:
         "(fffe,e000) pi (no value available)",
         "(fffe,e000) pi ff\\d8",
     ]
+
+
+def test_the_same_bytes_of_another_creator_are_another_element() -> None:
+    for _ in range(2):  # lines that repeat are made once
+        assert lines(PRIVATE)[1].endswith(" [Full fidelity]")
+        assert lines(PRIVATE.replace(b"GEMS_IDEN_01", b"NOBODY KNOWS"))[1].endswith(" Private")
 
 
 def test_nothing_from_a_file_acts_on_a_terminal() -> None:
@@ -256,3 +268,37 @@ def test_big_endian_words_are_little_endian_in_json() -> None:
     document, _ = dump_json(BytesSource(part10(data_set, BIG)))
     assert json.loads(encode_json(document)) == {"7FE00010": {"vr": "OW", "InlineBinary": "AgE="}}
     assert lines(data_set, syntax=BIG)[0].startswith("(7fe0,0010) OW 0102 ")
+
+
+@pytest.mark.parametrize("tag", [0x00100000, 0x00020000, 0x00020010])
+def test_a_sequence_where_json_leaves_elements_out(tag: int) -> None:
+    """Nobody writes those, but what is broken may look like it."""
+    inner = item(ID) + item(element(tag, "SQ", item(NAME)))
+    assert as_json(element(tag, "SQ", inner) + NAME) == as_json(NAME)
+
+
+SMALL = [path for path in pydicom_files() if path.stat().st_size < 20_000]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from(SMALL),
+    changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=8),
+    full=st.booleans(),
+    only=st.sampled_from([{}, {"include": ["PatientID"]}, {"groups": ["2"]}, {"exclude": ["PatientID"]}]),
+)
+def test_no_file_ends_in_anything_but_text_or_an_error(
+    name: Path, changes: list[tuple[float, int]], full: bool, only: dict[str, Any]
+) -> None:
+    content = bytearray(name.read_bytes())
+    for place, value in changes:
+        content[int(place * place * (len(content) - 1))] = value
+    selection = Selection.parse(**only)
+    with contextlib.suppress(InvalidDicomError):
+        assert all(safe_text(line) == line for line in dump_plain(BytesSource(bytes(content)), selection, full=full))
+    with contextlib.suppress(InvalidDicomError):
+        form = LineFormat("{elem.tag} {elem.name} {elem.value[0]:.9} {elem.vm} {ds.PatientID} {file}")
+        assert all(safe_text(line) == line for line in dump_formatted(BytesSource(bytes(content)), form, selection))
+    with contextlib.suppress(InvalidDicomError):
+        for uri in ("", "file:///a.dcm"):
+            json.loads(encode_json(dump_json(BytesSource(bytes(content)), selection, uri=uri, full=full)[0]))

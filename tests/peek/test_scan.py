@@ -463,6 +463,13 @@ def test_where_the_scan_is_lost_pydicom_may_find_the_way() -> None:
         read_attributes(data, EXPLICIT_LE)
 
 
+def test_where_pydicom_finds_the_way_it_reads_no_large_values() -> None:
+    odd = b"\x09\x00\x01\x10OB\0\0\xff\xff\xff\xff" + b"no items in here" + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    large = Element(PATIENT_ID, "UN", bytes(300_000))
+    header = peek(encode(SMALL[:2], Encoding()) + odd + encode([large, *IMAGE[4:]], Encoding()), EXPLICIT_LE)
+    assert (header.text(PATIENT_ID), header.text(ROWS)) == ("", "512")
+
+
 def test_delimiters_too_many() -> None:
     sequence = Element(REFERENCED_IMAGES, "SQ", IMAGE[2].value)
     data = encode([*SMALL[:2], sequence], Encoding()) + b"\xfe\xff\xdd\xe0\0\0\0\0" + encode(SMALL[2:], Encoding())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 import sys
 from pathlib import Path
@@ -314,6 +315,30 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     ]
     assert data["anomalies"] == [{"kind": "unexpected", "subject": "1.4", "message": "not asked for"}]
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_what_is_no_file_stays_what_it_is(tmp_path: Path) -> None:
+    """``--report /dev/null`` of root must not make a file of it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        TransferReport().write_json(pipe)
+        assert json.loads(os.read(reader, 1 << 16))["adds_up"] is True
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert not pipe.is_file()
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "there" / "report.json")
+    for _ in range(2):
+        TransferReport().write_json(link)
+        assert link.is_symlink()
+        assert json.loads((tmp_path / "there" / "report.json").read_text())["adds_up"] is True
 
 
 def test_json_that_cannot_be_written_names_the_file(tmp_path: Path) -> None:

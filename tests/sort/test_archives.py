@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import lzma
 import random
 import shutil
 import struct
@@ -123,6 +124,18 @@ async def test_a_directory_of_a_zip_archive_that_is_too_large(tmp_path: Path, mo
     assert of_state(await run(archive, tmp_path / "sorted"), SortState.UNREADABLE) == [
         "not read: its directory is too large"
     ]
+
+
+async def test_what_is_only_compressed_is_no_archive_and_not_damaged(tmp_path: Path) -> None:
+    one = write_file(tmp_path / "one").read_bytes()
+    for name, content in (("one.dcm.gz", gzip.compress(one)), ("one.dcm.xz", lzma.compress(one))):
+        archive = tmp_path / name
+        archive.write_bytes(content)
+        told = of_state(await run(archive, tmp_path / "sorted"), SortState.UNREADABLE)
+        assert told == ["compressed, and no tar archive: unpack it first"]
+        archive.write_bytes(content[:40])
+        told = of_state(await run(archive, tmp_path / "sorted"), SortState.UNREADABLE)
+        assert told == ["not read to its end: it is damaged"]
 
 
 async def test_damaged_and_encrypted_members(tmp_path: Path) -> None:

@@ -86,6 +86,17 @@ async def test_of_several_files_that_want_one_name_the_first_gets_it(jobs: int, 
     assert len(contents(tmp_path / "sorted")) == 100
 
 
+@pytest.mark.parametrize("template", ["{SOPInstanceUID}", "{PatientID}", "{PatientID}/{Modality}", TREE])
+@pytest.mark.parametrize("conflict", [Conflict.RENAME, Conflict.REPLACE, Conflict.SKIP])
+async def test_a_dry_run_says_what_comes_out(template: str, conflict: Conflict, tmp_path: Path) -> None:
+    """Whatever the tree is; also without any directories, and where several instances want one name."""
+    source = mess(tmp_path / "mess")
+    for _ in range(2):
+        thought = await run(source, tmp_path / "sorted", dry_run=True, template=template, conflict=conflict)
+        done = await run(source, tmp_path / "sorted", template=template, conflict=conflict)
+        assert sorted(done.found) == sorted(thought.found)
+
+
 async def test_all_files_of_pydicom(tmp_path: Path) -> None:
     paths = [path for path in sorted(map(Path, get_testdata_files())) if path.suffix != ".zip"]
     report = await run(paths, tmp_path / "sorted", jobs=1, template="{PatientID|'none'}/{SOPInstanceUID}")

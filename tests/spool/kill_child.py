@@ -1,7 +1,8 @@
 """A process that works with a spool, tells what it was told, and dies at a step: see test_spool_kill.py.
 
-``python -m tests.spool.kill_child SPOOL LOG STEP COUNT``: works until STEP has been reached COUNT times, and kills
-itself.
+``python -m tests.spool.kill_child SPOOL LOG STEP COUNT HOW``: works until STEP has been reached COUNT times, and kills
+itself. HOW is how the spool keeps instances: in ``files`` of their own, in a ``log``, or ``twice``, in a log to which
+each batch is written in two steps.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dcm.instance import Instance
-from dcm.spool import Admitted, DeliveryState, Settled, Spool
+from dcm.spool import Admitted, DeliveryState, Settled, Spool, _segment
 from tests.spool.support import HERE
 from tests.store.instances import make
 
 WAYS = ("pacs", "archive")
 N = 40
 THREADS = 3
+SEGMENT = 64 << 10  # four of them are full in the end, had nothing been delivered
 
 
 def pixels_of(uid: str) -> bytes:
@@ -36,12 +38,14 @@ def route(instance: Instance) -> Sequence[str]:
 class Work:
     """Brings instances in and delivers them, by several threads, until it is killed."""
 
-    def __init__(self, path: Path, log: Path, step: str, count: int) -> None:
+    def __init__(self, path: Path, log: Path, step: str, count: int, how: str) -> None:
         self.log = os.open(log, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         self.step = step
         self.left = count
         self.lock = threading.Lock()
-        self.spool = Spool(path, min_free=0, step=self.at)
+        if how == "twice":
+            _segment._CHECKED_SIZE = 0
+        self.spool = Spool(path, min_free=0, step=self.at, segment_size=0 if how == "files" else SEGMENT)
 
     def at(self, step: str) -> None:
         if step == self.step:
@@ -94,4 +98,4 @@ class Work:
 
 
 if __name__ == "__main__":
-    Work(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])).run()
+    Work(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5]).run()

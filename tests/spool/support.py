@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dcm.instance import Instance
 from dcm.spool import Delivery, DeliveryState, Origin, Settled, Spool
+from dcm.spool._segment import read_header
 from tests.store.instances import make
 
 HERE = Origin("SCANNER", "DCM", "192.0.2.7")
@@ -39,8 +40,34 @@ def admit(spool: Spool, uid: str, *ways: str, pixels: bytes = b"pixels") -> int:
 
 
 def files(path: Path) -> list[Path]:
-    """The files that a spool holds."""
+    """The files that hold one instance each."""
     return sorted(path.glob("data/*/*"))
+
+
+def in_log(path: Path) -> dict[int, tuple[int, int]]:
+    """What is in the log, needed or not: numbers of entries, each with the segment and the place in it."""
+    found = {}
+    for file in sorted(path.glob("log/*.seg")):
+        fd = os.open(file, os.O_RDWR)
+        try:
+            segment = read_header(fd)
+            for record in segment.scan() if segment is not None else ():
+                found[record.number] = (int(file.stem, 16), record.position)
+        finally:
+            os.close(fd)
+    return found
+
+
+def held(path: Path) -> list[int]:
+    """The numbers of all that a spool holds, wherever: in files of their own, or needed in the log."""
+    db = sqlite3.connect(path / "journal.sqlite")
+    try:
+        rows = db.execute("SELECT id, segment, position FROM entry WHERE segment > 0").fetchall()
+    finally:
+        db.close()
+    there = in_log(path)
+    assert all(there[number] == (segment, position) for number, segment, position in rows)
+    return sorted([number for number, _, _ in rows] + [int(file.name.split("-")[0]) for file in files(path)])
 
 
 def take(spool: Spool, way: str, limit: int = 100, now: float = 1e12) -> list[Delivery]:
@@ -80,8 +107,11 @@ def recount(path: Path) -> None:
             assert live > 0, "an entry that is through stays"
         names = {
             f"{number}-{received}-{offset}-{size}.dcm"
-            for number, received, offset, size in db.execute("SELECT id, received_ns, offset, size FROM entry")
+            for number, received, offset, size in db.execute(
+                "SELECT id, received_ns, offset, size FROM entry WHERE segment = 0"
+            )
         }
+        logged = db.execute("SELECT id, segment, position FROM entry WHERE segment > 0").fetchall()
         counters = dict(db.execute("SELECT name, value FROM counter"))
         total = db.execute("SELECT count(*), coalesce(sum(size), 0) FROM entry").fetchone()
         assert (counters.get("entries", 0), counters.get("entry_bytes", 0)) == total
@@ -91,3 +121,6 @@ def recount(path: Path) -> None:
     finally:
         db.close()
     assert {os.path.basename(file) for file in files(path)} == names  # noqa: PTH119
+    there = in_log(path)
+    for number, segment, position in logged:
+        assert there[number] == (segment, position)

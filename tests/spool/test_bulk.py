@@ -14,7 +14,7 @@ from tests.spool.support import (
     QUARANTINED,
     QUEUED,
     admit,
-    files,
+    held,
     recount,
     settle,
     take,
@@ -32,9 +32,9 @@ def test_more_than_one_statement_takes(spool: Spool) -> None:
     for i in range(103):
         admit(spool, f"1.{i}", "pacs", "archive")
     settle(spool, take(spool, "pacs", 200))
-    assert len(files(spool.path)) == 103
+    assert len(held(spool.path)) == 103
     settle(spool, take(spool, "archive", 200))
-    assert not files(spool.path)
+    assert not held(spool.path)
     assert spool.counts().ways["pacs"].states[DELIVERED] == 103
     recount(spool.path)
 
@@ -71,7 +71,7 @@ def test_one_delivery_twice_in_one_batch(first: object, spool: Spool) -> None:
     words = [Settled(one.id, DELIVERED), Settled(one.id, QUEUED, "busy", None, 50.0)]
     spool.settle([Settled(other.id, DELIVERED), *(words if first is DELIVERED else reversed(words))])
     assert not uids(list(spool.ls()))
-    assert not files(spool.path)
+    assert not held(spool.path)
     recount(spool.path)
 
 

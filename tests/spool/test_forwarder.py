@@ -496,13 +496,13 @@ async def test_a_journal_that_is_damaged_ends_it(
 ) -> None:
     """Whoever looks after it starts it anew, and the journal is made from the files."""
 
-    def admit(*args: object) -> None:
+    def admit_all(*args: object) -> None:
         raise SpoolError("the journal is damaged") from DamagedError("malformed")
 
     async def send_until_it_ends() -> None:
         async with forwarding(tmp_path, MemoryStore()) as running, running.link() as link:
             assert await link.store(few[0]) == 0
-            monkeypatch.setattr(running.spool, "admit", admit)
+            monkeypatch.setattr(running.spool, "admit_all", admit_all)
             assert await link.store(few[1]) == 0xA700
             await link.release()
             await running.task
@@ -522,3 +522,43 @@ async def test_how_things_stand(few: list[Sample], tmp_path: Path) -> None:
         snapshot = running.snapshots[-1]
         assert snapshot.n_associations == 1
         assert snapshot.summary() == f"{len(few)} received, {len(few)} delivered"
+
+
+# -- other rules -------------------------------------------------------------------------------------------------------
+
+
+class Named(MemoryStore):
+    """A destination with a name of its own."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.name
+
+
+async def test_other_rules_while_it_runs(few: list[Sample], tmp_path: Path) -> None:
+    old, new = Gate(), Named("new")
+    async with forwarding(tmp_path, old) as running, running.link() as link:
+        assert await link.store(few[0]) == 0
+        assert await running.in_state(DeliveryState.QUEUED) == 1
+        await running.forwarder.use(Router([new]))
+        assert await link.store(few[1]) == 0
+        await running.until(lambda: len(new) == 1)
+        # What was for the old one waits for it to be named again.
+        assert [(d.way, d.state) for d in running.spool.ls()] == [("gate", DeliveryState.HELD)]
+        old.open.set()
+        await running.forwarder.use(Router([old, new]))
+        await running.until(lambda: len(old) == 1)
+        assert await link.store(few[2]) == 0
+        await running.until(lambda: len(old) == len(new) == 2)
+
+
+async def test_rules_that_lead_back_to_us_are_refused(few: list[Sample], tmp_path: Path) -> None:
+    dest = MemoryStore()
+    async with forwarding(tmp_path, dest) as running, running.link() as link:
+        with pytest.raises(UsageError):
+            await running.forwarder.use(Router([LocalDir(tmp_path / "spool" / "data")]))
+        assert await link.store(few[0]) == 0
+        await running.until(lambda: len(dest) == 1)

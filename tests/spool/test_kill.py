@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from dcm.spool import Spool
 from tests import data
 from tests.data import Sample
 from tests.peers import DcmtkStorescp
 from tests.spool.running import ForwardProcess, Sender, contents, holds, until
 
-STEPS = ("write", "fsync", "link", "dirsync", "journal", "answer", "settle", "unlink")
+STEPS = ("write", "fsync", "commit", "link", "dirsync", "journal", "answer", "settle", "unlink")
+OF_LARGE = ("fsync", "link", "dirsync")
+_LARGE = 200_000
 BATCHED = ("settle", "unlink")
 N_SENDERS = 4
 QUICK, SLOW = 20, 200
@@ -47,14 +50,16 @@ class Load:
     acknowledged: set[Path] = field(default_factory=set)
     n_rounds: int = 0
 
-    def begin(self, port: int, n_each: int, chance: random.Random) -> list[Sender]:
-        """Have four senders send at once: mostly what was not acknowledged yet, and some of the rest again."""
+    def begin(self, port: int, n_each: int, chance: random.Random, *, large: bool = False) -> list[Sender]:
+        """Have four senders send at once: what was not acknowledged yet, some of the rest again, and all large ones"""
         self.n_rounds += 1
         fresh = [path for path in self.samples if path not in self.acknowledged]
         old = sorted(self.acknowledged)
         senders = []
         for number in range(N_SENDERS):
             paths = chance.sample(fresh, min(n_each, len(fresh))) + chance.sample(old, min(3, len(old)))
+            if large:
+                paths += [path for path in self.samples if path.stat().st_size > _LARGE and path not in paths]
             chance.shuffle(paths)
             log = self.log_dir / f"sender-{self.n_rounds}-{number}.log"
             senders.append(Sender(port, paths, log, calling=f"SENDER{number}"))
@@ -89,6 +94,8 @@ def drain(work: Path, *dests: str | Path) -> None:
     with ForwardProcess(work, "--inactive-timeout", "0.2", *dests) as last:
         assert last.ended() == 0, last.said
     assert [path for path in (work / "spool" / "data").rglob("*") if path.is_file()] == []
+    with Spool(work / "spool", exclusive=False) as spool:
+        assert spool.counts().entries == 0
 
 
 def assert_nothing_lost(load: Load, *dests: Path) -> None:
@@ -146,7 +153,7 @@ def test_at_each_step_of_a_commit(load: Load, tmp_path: Path, step: str, n: int)
     dest = tmp_path / "dest"
     program = (sys.executable, "-c", KILLED_AT)
     with ForwardProcess(tmp_path / "work", dest, program=program, before=(step, str(n))) as forwarder:
-        senders = load.begin(forwarder.port, 10 * n, chance)
+        senders = load.begin(forwarder.port, 10 * n, chance, large=step in OF_LARGE)
         load.finish(senders)
         assert forwarder.ended() == -9
     drain(tmp_path / "work", dest)

@@ -40,6 +40,7 @@ from tests.spool.support import (
     Route,
     admit,
     files,
+    held,
     recount,
     settle,
     take,
@@ -60,6 +61,7 @@ def no_route(instance: Instance) -> Sequence[str]:
 # -- arriving ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.own_files
 def test_an_instance_comes_and_goes(path: Path) -> None:
     with Spool(path) as spool:
         instance = make("1.1", pixels=b"x" * 1000)
@@ -81,7 +83,7 @@ def test_an_instance_comes_and_goes(path: Path) -> None:
         settle(spool, [delivery])
         assert files(path) == [file]
         settle(spool, take(spool, "dir:/a"), FILTERED)
-        assert files(path) == []
+        assert held(path) == []
         counts = spool.counts()
         assert counts.ways["pacs"][DELIVERED] == counts.ways["dir:/a"][FILTERED] == counts.received == 1
         assert (counts.entries, counts.entry_bytes) == (0, 0)
@@ -122,6 +124,7 @@ def test_what_was_written_while_it_arrived_is_not_written_again(
             assert again.size == instance.size
 
 
+@pytest.mark.own_files
 def test_the_order_of_the_steps(path: Path) -> None:
     steps: list[str] = []
     with Spool(path, step=steps.append) as spool:
@@ -132,6 +135,7 @@ def test_the_order_of_the_steps(path: Path) -> None:
         assert steps == ["settle", "unlink"]
 
 
+@pytest.mark.own_files
 def test_the_file_is_synced_before_it_has_a_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
@@ -155,7 +159,7 @@ def test_what_goes_nowhere_is_counted_and_not_kept(path: Path) -> None:
     with Spool(path) as spool:
         admitted = spool.admit(make("1.1"), HERE, Route())
         assert (admitted.entry_id, admitted.n_deliveries) == (0, 0)
-        assert files(path) == []
+        assert held(path) == []
         assert (spool.counts().received, spool.counts().nowhere) == (1, 1)
 
 
@@ -200,13 +204,13 @@ def test_the_same_again_goes_only_where_it_was_not(path: Path) -> None:
         assert (again.kind, again.n_deliveries, again.entry_id) == (Arrival.REPEATED, 0, first.entry_id)
         more = spool.admit(make("1.1"), HERE, Route("pacs", "archive"))
         assert (more.kind, more.n_deliveries, more.entry_id) == (Arrival.REPEATED, 1, first.entry_id)
-        assert len(files(path)) == 1
+        assert len(held(path)) == 1
         for way in ("pacs", "archive"):
             settle(spool, take(spool, way))
-        assert files(path) == []
+        assert held(path) == []
         late = spool.admit(make("1.1"), HERE, Route("pacs"))
         assert (late.kind, late.n_deliveries, late.entry_id) == (Arrival.REPEATED, 0, 0)
-        assert files(path) == []
+        assert held(path) == []
         elsewhere = spool.admit(make("1.1"), HERE, Route("pacs", "dir:/new"))
         assert (elsewhere.kind, elsewhere.n_deliveries) == (Arrival.REPEATED, 1)
         assert [each.way for each in spool.ls()] == ["dir:/new"]
@@ -225,6 +229,7 @@ def test_what_is_delivered_is_known_in_another_process(path: Path) -> None:
         assert spool.admit(make("1.1", pixels=b"others"), HERE, Route("pacs")).kind is Arrival.CONFLICT
 
 
+@pytest.mark.own_files
 def test_what_is_remembered_is_forgotten_in_time(path: Path) -> None:
     with Spool(path, remember=0) as spool:
         for i in range(5):
@@ -236,6 +241,7 @@ def test_what_is_remembered_is_forgotten_in_time(path: Path) -> None:
         assert spool.counts().ways["pacs"][DELIVERED] == 6
 
 
+@pytest.mark.own_files
 def test_what_came_first_and_was_through_last_keeps_nothing_in_mind(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,7 +288,7 @@ def test_other_bytes_of_the_same_size_and_of_another_transfer_syntax(path: Path)
         spool.admit(one, HERE, Route("pacs"))
         assert spool.admit(make("1.1", pixels=b"123457"), HERE, Route("pacs")).kind is Arrival.CONFLICT
         assert spool.admit(other, HERE, Route("pacs")).kind is Arrival.CONFLICT
-        assert len(files(path)) == 3
+        assert len(held(path)) == 3
 
 
 def test_a_conflict_can_wait_for_a_human(path: Path) -> None:
@@ -312,7 +318,7 @@ def test_one_instance_from_eight_threads_at_once(path: Path) -> None:
         for thread in threads:
             thread.join()
         assert sorted(kind.value for kind in kinds) == ["new", *["repeated"] * 7]
-        assert len(files(path)) == 1
+        assert len(held(path)) == 1
         recount(path)
 
 
@@ -406,7 +412,7 @@ def test_quarantine_retry_and_drop(path: Path) -> None:
             admit(spool, f"1.{i}", "pacs:A:104 | abc", "archive")
         settle(spool, take(spool, "pacs:A:104 | abc"), QUARANTINED, "0xA900: data set does not match SOP class")
         settle(spool, take(spool, "archive"))
-        assert len(files(path)) == 3
+        assert len(held(path)) == 3
         assert next(spool.ls(states=[QUARANTINED])).reason.startswith("0xA900")
     with Spool(path, exclusive=False) as visitor:
         assert visitor.retry(uids=["1.0"], ways=["pacs:A:104"]) == 1
@@ -415,7 +421,7 @@ def test_quarantine_retry_and_drop(path: Path) -> None:
         assert visitor.drop(ways=["pacs"]) == 0  # not the beginning of a name
     with Spool(path) as spool:
         assert spool.recover(no_route).removed == 0
-        assert len(files(path)) == 2
+        assert len(held(path)) == 2
         (delivery,) = take(spool, "pacs:A:104 | abc")
         assert (delivery.sop_instance_uid, delivery.attempts, delivery.reason) == ("1.0", 0, "")
         counts = spool.counts()
@@ -549,7 +555,7 @@ def test_a_visitor_only_looks_and_mends(path: Path) -> None:
         admit(spool, "1.1", "pacs")
         assert visitor.counts() == spool.counts()
         assert visitor.drop(states=[DeliveryState.QUEUED]) == 1
-        assert files(path) == []
+        assert held(path) == []
         admit(spool, "1.2", "pacs")  # into a directory that a visitor does not take away
         recount(path)
 
@@ -576,6 +582,7 @@ def test_a_spool_that_cannot_be(tmp_path: Path) -> None:
 # -- after a crash -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.own_files
 def test_a_file_without_an_entry_is_routed_and_delivered(path: Path) -> None:
     class PowerCutError(BaseException):
         pass
@@ -591,7 +598,7 @@ def test_a_file_without_an_entry_is_routed_and_delivered(path: Path) -> None:
             spool.admit(Instance.from_buffer(*_ids("1.1"), bytes(make("1.1").read(0, 999)), "CT1"), HERE, Route("pacs"))
     (path / "data" / ".dcm-0123456789abcdef.part").write_bytes(b"half")
     (path / "data" / "somebody's").mkdir()
-    assert len(files(path)) == 1
+    assert len(held(path)) == 1
     with Spool(path) as spool:
         admit(spool, "1.2", "pacs")  # may come before
         found = spool.recover(Route("archive"))
@@ -610,6 +617,7 @@ def _ids(uid: str) -> tuple[str, str, str]:
     return instance.sop_class_uid, uid, instance.transfer_syntax_uid
 
 
+@pytest.mark.own_files
 def test_files_of_what_is_through_are_removed(path: Path) -> None:
     with Spool(path) as spool:
         for i in range(3):
@@ -621,7 +629,7 @@ def test_files_of_what_is_through_are_removed(path: Path) -> None:
         file.write_bytes(data)
     with Spool(path) as spool:
         assert spool.recover(no_route).removed == 3
-        assert files(path) == []
+        assert held(path) == []
         assert admit(spool, "2.1", "pacs") > 3
 
 
@@ -635,6 +643,7 @@ def test_numbers_never_come_again(path: Path) -> None:
     assert seen == sorted(set(seen))
 
 
+@pytest.mark.own_files
 def test_every_file_is_a_dicom_file_by_itself(path: Path) -> None:
     with Spool(path) as spool:
         for i in range(3):

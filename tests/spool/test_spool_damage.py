@@ -13,7 +13,8 @@ import pytest
 
 from dcm.errors import SpoolError
 from dcm.spool import Spool
-from tests.spool.support import DELIVERED, LOST, QUEUED, Route, admit, files, recount, settle, take, uids
+from tests.spool.conftest import SEGMENT
+from tests.spool.support import DELIVERED, LOST, QUEUED, Route, admit, files, held, recount, settle, take, uids
 
 WAYS = ("pacs", "archive")
 N = 30
@@ -28,7 +29,7 @@ def path(tmp_path: Path) -> Path:
             admit(spool, f"1.2.{i:02}", *WAYS, pixels=b"%d" % i * 40)
         settle(spool, take(spool, "pacs", 20))
         settle(spool, take(spool, "archive", 10))
-    assert sorted(file.name for file in path.iterdir()) == ["data", "journal.sqlite", "lock"]
+    assert sorted(file.name for file in path.iterdir() if file.name != "log") == ["data", "journal.sqlite", "lock"]
     return path
 
 
@@ -70,6 +71,7 @@ def gone(path: Path) -> None:
     path.unlink()
 
 
+@pytest.mark.parametrize("segment_size", [0, SEGMENT], indirect=True)
 @pytest.mark.parametrize("damage", [nothing, text, half, other, gone])
 def test_a_journal_that_is_none(path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture) -> None:
     damage(path / "journal.sqlite")
@@ -87,12 +89,13 @@ def test_a_journal_that_is_none(path: Path, damage: Callable[[Path], None], capl
             settle(spool, out)
         while out := take(spool, "archive"):
             settle(spool, out)
-    assert files(path) == []
+    assert held(path) == []
     if damage not in (nothing, gone):
         assert "damaged" in caplog.text
         assert Path(found.rebuilt).exists()
 
 
+@pytest.mark.parametrize("segment_size", [0, SEGMENT], indirect=True)
 def test_random_bytes(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Twenty times: what a flipped byte hits may be found or not, but no instance is missing without a word."""
     caplog.set_level(logging.CRITICAL)
@@ -108,9 +111,8 @@ def test_random_bytes(path: Path, caplog: pytest.LogCaptureFixture) -> None:
         with Spool(path) as spool:
             found = spool.recover(Route(*WAYS))
             rebuilt += bool(found.rebuilt)
-            assert len(files(path)) == N - 10 or found.n_lost
-            entries = {name.name.split("-")[0] for name in files(path)}
-            assert {str(delivery.entry_id) for delivery in spool.ls()} == entries
+            assert len(held(path)) == N - 10 or found.n_lost
+            assert sorted({delivery.entry_id for delivery in spool.ls()}) == held(path)
             out = take(spool, "pacs") + take(spool, "archive")
             for delivery in out:
                 spool.instance(delivery).close()
@@ -128,7 +130,7 @@ def test_a_visitor_repairs_nothing(path: Path) -> None:
 
 def test_a_later_version_is_left_alone(path: Path) -> None:
     db = sqlite3.connect(path / "journal.sqlite")
-    db.execute("PRAGMA user_version = 2")
+    db.execute("PRAGMA user_version = 3")
     db.close()
     before = (path / "journal.sqlite").read_bytes()
     with pytest.raises(SpoolError, match="later version"):
@@ -136,6 +138,7 @@ def test_a_later_version_is_left_alone(path: Path) -> None:
     assert (path / "journal.sqlite").read_bytes() == before
 
 
+@pytest.mark.own_files
 def test_files_that_are_gone_are_lost_and_named(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first, *others = files(path)
     first.unlink()
@@ -161,6 +164,7 @@ def test_files_that_are_gone_are_lost_and_named(path: Path, caplog: pytest.LogCa
         assert spool.counts().ways["pacs"][DELIVERED] == 20
 
 
+@pytest.mark.own_files
 def test_a_file_that_was_lost_and_is_here_again_is_delivered(path: Path) -> None:
     first = files(path)[0]
     data = first.read_bytes()
@@ -178,6 +182,7 @@ def test_a_file_that_was_lost_and_is_here_again_is_delivered(path: Path) -> None
         recount(path)
 
 
+@pytest.mark.own_files
 def test_a_file_that_was_cut_is_not_delivered(path: Path) -> None:
     victim = files(path)[0]
     victim.write_bytes(victim.read_bytes()[:-10])
@@ -188,6 +193,7 @@ def test_a_file_that_was_cut_is_not_delivered(path: Path) -> None:
             spool.instance(delivery)
 
 
+@pytest.mark.own_files
 def test_a_file_in_no_entry_that_cannot_be_read_keeps_nobody_out(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     name = "7777-1-340-20.dcm"
     (path / "data" / "000007").mkdir()
@@ -199,6 +205,7 @@ def test_a_file_in_no_entry_that_cannot_be_read_keeps_nobody_out(path: Path, cap
     assert name in caplog.text
 
 
+@pytest.mark.own_files
 def test_a_cut_file_in_no_entry_is_left_and_named(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     victim, junk = files(path)[:2]
     victim.write_bytes(victim.read_bytes()[:-10])

@@ -12,16 +12,20 @@ import pytest
 
 from dcm.peek import peek_file
 from dcm.spool import Delivery, DeliveryState, Settled, Spool, WayCounts
-from tests.spool.kill_child import WAYS, pixels_of, route
-from tests.spool.support import files, recount
+from tests.spool.kill_child import SEGMENT, WAYS, pixels_of, route
+from tests.spool.support import files, held, recount
 
-STEPS = ("write", "fsync", "link", "dirsync", "journal", "answer", "settle", "unlink")
+STEPS = {
+    "files": ("write", "fsync", "link", "dirsync", "journal", "answer", "settle", "unlink"),
+    "log": ("write", "commit", "journal", "answer", "settle", "unlink"),
+    "twice": ("write", "fsync", "commit", "journal", "answer"),
+}
 BATCH = 5  # a courier of the child has as many under way
 
 
-def run_child(path: Path, log: Path, step: str, count: int) -> int:
+def run_child(path: Path, log: Path, step: str, count: int, how: str) -> int:
     child = subprocess.run(
-        [sys.executable, "-m", "tests.spool.kill_child", str(path), str(log), step, str(count)],
+        [sys.executable, "-m", "tests.spool.kill_child", str(path), str(log), step, str(count), how],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         timeout=25,
@@ -47,13 +51,13 @@ def check(spool: Spool, delivery: Delivery) -> None:
         assert instance.header.complete
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("how", "step"), [(how, step) for how, steps in STEPS.items() for step in steps])
 @pytest.mark.parametrize("counts", [(1,), (7, 12)], ids=["at once", "later, twice"])
-def test_killed_at_a_step(tmp_path: Path, step: str, counts: tuple[int, ...]) -> None:
+def test_killed_at_a_step(tmp_path: Path, how: str, step: str, counts: tuple[int, ...]) -> None:
     path, log = tmp_path / "spool", tmp_path / "log"
     killed = 0
     for count in counts:
-        killed += run_child(path, log, step, count) != 0
+        killed += run_child(path, log, step, count, how) != 0
         for file in files(path):  # whatever has a name is whole
             header = peek_file(file)
             assert header.complete
@@ -63,7 +67,7 @@ def test_killed_at_a_step(tmp_path: Path, step: str, counts: tuple[int, ...]) ->
     sent = {words[1] for words in lines if words[0] == "sent"}
     acknowledged = {words[1] for words in lines if words[0] == "acknowledged"}
     got = Counter((words[1], words[2]) for words in lines if words[0] == "delivered")
-    with Spool(path, min_free=0) as spool:
+    with Spool(path, min_free=0, segment_size=0 if how == "files" else SEGMENT) as spool:
         found = spool.recover(route)
         assert (found.n_lost, found.unreadable, found.rebuilt) == (0, 0, "")
         recount(path)
@@ -72,7 +76,7 @@ def test_killed_at_a_step(tmp_path: Path, step: str, counts: tuple[int, ...]) ->
         assert counts_now.adds_up
         assert counts_now.entries == 0
         recount(path)
-    assert files(path) == []
+    assert held(path) == []
     for way in WAYS:
         delivered = {uid for key, uid in got if key == way}
         assert acknowledged <= delivered

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from dcm.errors import RouteError
 from dcm.instance import Instance
 from dcm.spool import NO_WAY, Arrival, Delivery, DeliveryState, OnConflict, Settled, Spool
-from tests.spool.support import DELIVERED, DROPPED, FILTERED, HELD, HERE, QUARANTINED, QUEUED, files, recount
+from tests.spool.support import DELIVERED, DROPPED, FILTERED, HELD, HERE, QUARANTINED, QUEUED, held, recount
 from tests.store.instances import make
 
 UIDS = ["1.1", "1.2", "1.3"]
@@ -41,6 +41,8 @@ class Entry:
 class SpoolMachine(RuleBasedStateMachine):
     """A spool, and next to it a model: entries in order of arrival."""
 
+    segment_size = 0
+
     def __init__(self) -> None:
         super().__init__()
         self.path = Path(tempfile.mkdtemp(prefix="dcm-spool-"))
@@ -56,7 +58,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.spool = Spool(self.path, min_free=0, on_conflict=self.on_conflict).open()
+        self.spool = Spool(self.path, min_free=0, on_conflict=self.on_conflict, segment_size=self.segment_size).open()
         found = self.spool.recover(self.no_route)
         assert (found.readmitted, found.removed, found.n_lost, found.rebuilt) == (0, 0, 0, "")
 
@@ -276,9 +278,17 @@ class SpoolMachine(RuleBasedStateMachine):
         for state in DeliveryState:
             n = len(self.chosen([], None, {state}))
             assert counts.total(state) == n, state
-        assert counts.entries == sum(entry.live for entry in self.entries.values()) == len(files(self.path))
+        assert counts.entries == sum(entry.live for entry in self.entries.values()) == len(held(self.path))
         recount(self.path)
 
 
+class LogMachine(SpoolMachine):
+    """The same, where instances share files: small ones, so that they are used again and again."""
+
+    segment_size = 16 << 10
+
+
 TestSpoolMachine = SpoolMachine.TestCase
-TestSpoolMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestSpoolMachine.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestLogMachine = LogMachine.TestCase
+TestLogMachine.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)

@@ -1,0 +1,355 @@
+"""One segment of the log of a spool: a file of a fixed size that instances are appended to, batch after batch.
+
+A file of its own for each instance costs a new inode, a name, and two syncs that write both. A segment has its name and
+all of its blocks on the disk before the first instance comes: what a batch of them costs is the writing of their bytes.
+
+::
+
+    segment   header, 4096 bytes: magic, number, salt, size, checksum
+              batch, batch, ...   each begins at a multiple of 4096
+    batch     head: magic, salt, position, length, number of records, flags, checksum of the data, checksum of the head
+              for each record: number, when it arrived, where in the batch it is, bytes before the data set, bytes of it
+              records, each 8 bytes that say whether it is still needed, and a DICOM file: preamble, meta, data set
+
+A batch whose head is there is complete: the head is written when all else is on stable storage, or, for a small batch,
+has a checksum of its records. The salt is made anew for each use of a file: nothing that an earlier use has left in it,
+and nothing that a sender has put into an instance, is taken for a batch.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from dcm._atomic import Buffer
+
+__all__ = ["BLOCK", "MOST_RECORDS", "Record", "Segment", "fill", "make_header", "read_header"]
+
+BLOCK = 4096
+MOST_RECORDS = 64
+"""In one batch."""
+
+_SECTOR = 512
+_SEGMENT_MAGIC = b"dcm seg\x01"
+_BATCH_MAGIC = b"dcm bat\x01"
+_SALT = 8
+_NEEDED, _DONE = bytes(8), b"is done\n"
+_HEADER = struct.Struct("<8sQ8sQ")
+_HEAD = struct.Struct("<8s8sQQIII")  # and the checksum of all of the head
+_RECORD = struct.Struct("<QQIIQ")
+_CHECK = struct.Struct("<I")
+_CHECKED = 1  # flag: complete if the checksum of the data is right
+# Up to here the checksum of a batch takes less time than one more write.
+_CHECKED_SIZE = 128 << 10
+_IOV_MAX = 1000
+_FILL = 1 << 20
+_NO_FALLOCATE = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+_O_DIRECT: int = getattr(os, "O_DIRECT", 0)
+
+# Size and times of a segment do not matter: they are not waited for where that can be said.
+_sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+
+
+class Record(NamedTuple):
+    """An instance in a segment.
+
+    Attributes
+    ----------
+    number : int
+        Of its entry.
+    received_ns : int
+        When it arrived, in nanoseconds since 1970.
+    offset : int
+        Bytes before its data set: preamble and file meta information.
+    size : int
+        Bytes of the data set.
+    position : int
+        Where in the segment it begins.
+    """
+
+    number: int
+    received_ns: int
+    offset: int
+    size: int
+    position: int
+
+
+class Segment:
+    """A segment that batches are appended to, by one thread.
+
+    Parameters
+    ----------
+    fd : int
+        The file, open for writing, with its header; it is the segment's now.
+    number, salt, size
+        What the header says.
+    """
+
+    def __init__(self, fd: int, number: int, salt: bytes, size: int) -> None:
+        self.fd = fd
+        self.number = number
+        self.salt = salt
+        self.size = size
+        self.end = BLOCK
+
+    def close(self) -> None:
+        """Close the file."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def has_room(self, sizes: Sequence[int]) -> bool:
+        """Whether records of these sizes can be appended as one batch."""
+        return self.end + _batch_size(sizes) <= self.size
+
+    def append(
+        self,
+        records: Sequence[tuple[int, int, int, int]],
+        images: Sequence[Sequence[Buffer]],
+        step: Callable[[str], None],
+    ) -> list[Record]:
+        """Put a batch on stable storage.
+
+        Parameters
+        ----------
+        records : sequence of tuple
+            Number, when it arrived, offset and size of each.
+        images : sequence of sequence of buffers
+            The bytes of each, ``offset + size`` of them.
+        step : callable
+            Told the name of each step before it is done: write, fsync, commit.
+
+        Raises
+        ------
+        OSError
+            It is not known what of it is there. Nothing may be appended any more.
+        """
+        position = self.end
+        head_size = _head_size(len(records))
+        placed: list[Record] = []
+        body: list[Buffer] = []
+        at = head_size
+        for (number, received_ns, offset, size), image in zip(records, images, strict=True):
+            at += len(_NEEDED)
+            placed.append(Record(number, received_ns, offset, size, position + at))
+            body += [_NEEDED, *image]
+            at += offset + size
+        length = _rounded(at, BLOCK)
+        if length > at:
+            body.append(bytes(length - at))  # whole blocks: none has to be read to write a part of it
+        checked = length <= _CHECKED_SIZE
+        check = _checksum(images) if checked else 0
+        head = self._head(position, length, placed, _CHECKED if checked else 0, check)
+        step("write")
+        if checked:
+            _write(self.fd, [head, *body], position)
+            step("commit")
+        else:
+            _write(self.fd, [bytes(head_size), *body], position)
+            step("fsync")
+            _sync(self.fd)
+            step("commit")
+            _write(self.fd, [head], position)
+        _sync(self.fd)
+        self.end = position + length
+        return placed
+
+    def _head(self, position: int, length: int, records: Sequence[Record], flags: int, check: int) -> bytes:
+        parts = [_HEAD.pack(_BATCH_MAGIC, self.salt, position, length, len(records), flags, check)]
+        parts += (_RECORD.pack(r.number, r.received_ns, r.position - position, r.offset, r.size) for r in records)
+        head = b"".join(parts)
+        return (head + _CHECK.pack(zlib.crc32(head))).ljust(_head_size(len(records)), b"\0")
+
+    def scan(self) -> Iterator[Record]:
+        """Yield what is in it, in the order in which it was appended; sets `end`.
+
+        Raises
+        ------
+        OSError
+            It cannot be read.
+        """
+        self.end = BLOCK
+        while (batch := self._read_batch(self.end)) is not None:
+            length, records = batch
+            yield from records
+            self.end += length
+
+    def _read_batch(self, position: int) -> tuple[int, list[Record]] | None:
+        """The length of the batch at a position, and what is in it; None where there is no complete one."""
+        head = os.pread(self.fd, _head_size(MOST_RECORDS), position)
+        if len(head) < _HEAD.size:
+            return None
+        magic, salt, own, length, count, flags, check = _HEAD.unpack_from(head)
+        end = _HEAD.size + _RECORD.size * count
+        if (magic, salt, own) != (_BATCH_MAGIC, self.salt, position) or not 0 < count <= MOST_RECORDS:
+            return None
+        if len(head) < end + _CHECK.size or _CHECK.unpack_from(head, end)[0] != zlib.crc32(head[:end]):
+            return None
+        records = [
+            Record(number, received_ns, offset, size, position + at)
+            for number, received_ns, at, offset, size in _RECORD.iter_unpack(head[_HEAD.size : end])
+        ]
+        if (
+            flags & _CHECKED
+            and _checksum([[os.pread(self.fd, r.offset + r.size, r.position)] for r in records]) != check
+        ):
+            return None
+        return length, records
+
+    def needs(self, position: int) -> bool:
+        """Whether nobody has said of the record at a position that it is done with.
+
+        Raises
+        ------
+        OSError
+            It cannot be read.
+        """
+        return os.pread(self.fd, len(_DONE), position - len(_DONE)) != _DONE
+
+    def forget(self, position: int) -> None:
+        """Say that nobody needs the record at a position any more. That gets to the disk at some time.
+
+        Raises
+        ------
+        OSError
+            It cannot be written.
+        """
+        os.pwrite(self.fd, _DONE, position - len(_DONE))
+
+
+def make_header(fd: int, number: int, size: int) -> Segment:
+    """Begin to use a file, anew: what was in it is not in it any more. Its header is on stable storage then.
+
+    Raises
+    ------
+    OSError
+        It cannot be written.
+    """
+    salt = secrets.token_bytes(_SALT)
+    header = _HEADER.pack(_SEGMENT_MAGIC, number, salt, size)
+    _write(fd, [(header + _CHECK.pack(zlib.crc32(header))).ljust(BLOCK, b"\0")], 0)
+    _sync(fd)
+    return Segment(fd, number, salt, size)
+
+
+def read_header(fd: int) -> Segment | None:
+    """The segment in a file; None where it is none, and then the file stays the caller's.
+
+    Raises
+    ------
+    OSError
+        It cannot be read.
+    """
+    data = os.pread(fd, _HEADER.size + _CHECK.size, 0)
+    if len(data) < _HEADER.size + _CHECK.size:
+        return None
+    magic, number, salt, size = _HEADER.unpack_from(data)
+    if magic != _SEGMENT_MAGIC or _CHECK.unpack_from(data, _HEADER.size)[0] != zlib.crc32(data[: _HEADER.size]):
+        return None
+    return Segment(fd, number, salt, size)
+
+
+def fill(fd: int, size: int, *, written: bool) -> None:
+    """Give an empty file all of its blocks, on stable storage.
+
+    Parameters
+    ----------
+    fd : int
+        The file.
+    size : int
+        A multiple of 1 MiB, or smaller than that and of 4096.
+    written : bool
+        Write zeros: a block that was never written costs more each time that one is. Without that it is only reserved.
+
+    Raises
+    ------
+    OSError
+        There is no room, or it cannot be written.
+    """
+    if _reserve(fd, size) and not written:
+        os.fsync(fd)
+        return
+    # Around the page cache, which is of better use.
+    direct = _set_direct(fd)
+    with mmap.mmap(-1, min(size, _FILL)) as zeros:
+        at = 0
+        while at < size:
+            try:
+                n = os.pwrite(fd, zeros, at)
+            except OSError:
+                if not direct:
+                    raise
+                direct = not _set_direct(fd, on=False)
+                continue
+            at += n
+    if direct:
+        _set_direct(fd, on=False)
+    os.fsync(fd)
+
+
+def _reserve(fd: int, size: int) -> bool:
+    """Have the file system set blocks aside; whether it can."""
+    if not hasattr(os, "posix_fallocate"):
+        return False
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as exc:
+        if exc.errno not in _NO_FALLOCATE:
+            raise
+        return False
+    return True
+
+
+def _set_direct(fd: int, *, on: bool = True) -> bool:
+    """Go around the page cache, or not; whether that is so now. Not every system and file system can."""
+    try:
+        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | _O_DIRECT if on else flags & ~_O_DIRECT)
+    except OSError:
+        return False
+    return on and bool(_O_DIRECT)
+
+
+def _batch_size(sizes: Sequence[int]) -> int:
+    return _rounded(_head_size(len(sizes)) + sum(sizes) + len(_NEEDED) * len(sizes), BLOCK)
+
+
+def _head_size(n_records: int) -> int:
+    # Whole sectors: a disk writes each of them, or does not.
+    return _rounded(_HEAD.size + _RECORD.size * n_records + _CHECK.size, _SECTOR)
+
+
+def _rounded(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
+
+
+def _checksum(images: Iterable[Sequence[Buffer]]) -> int:
+    check = 0
+    for image in images:
+        for buffer in image:
+            check = zlib.crc32(buffer, check)
+    return check
+
+
+def _write(fd: int, buffers: Sequence[Buffer], position: int) -> None:
+    """Write all of some buffers."""
+    for start in range(0, len(buffers), _IOV_MAX):
+        part = [memoryview(buffer).cast("B") for buffer in buffers[start : start + _IOV_MAX]]
+        left = sum(map(len, part))
+        while left:
+            n = os.pwritev(fd, part, position)
+            position += n
+            left -= n
+            while n and part:
+                taken = min(n, len(part[0]))
+                n -= taken
+                part[0] = part[0][taken:]
+                if not part[0]:
+                    part.pop(0)

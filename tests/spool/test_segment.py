@@ -1,0 +1,215 @@
+"""A segment of the log: what is in it is what was appended, as far as that is certain; nothing else ever is."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dcm.spool import _segment
+from dcm.spool._segment import BLOCK, MOST_RECORDS, Record, Segment, fill, make_header, read_header
+
+SIZE = 1 << 20
+LARGE = 150_000  # more than what is written in one step
+
+Batch = Sequence[bytes]
+
+
+def no_step(name: str) -> None:
+    """Nothing happens between two steps."""
+
+
+@pytest.fixture
+def segment(tmp_path: Path) -> Iterator[Segment]:
+    fd = os.open(tmp_path / "segment", os.O_RDWR | os.O_CREAT, 0o600)
+    fill(fd, SIZE, written=True)
+    segment = make_header(fd, 7, SIZE)
+    yield segment
+    segment.close()
+
+
+def append(segment: Segment, first: int, batch: Batch, step: Callable[[str], None] = no_step) -> list[Record]:
+    """Append some images, each with a head of ten bytes."""
+    records = [(first + i, 1000 + i, 10, len(image) - 10) for i, image in enumerate(batch)]
+    return segment.append(records, [[image[:10], memoryview(image)[10:]] for image in batch], step)
+
+
+def read(segment: Segment, record: Record) -> bytes:
+    return os.pread(segment.fd, record.offset + record.size, record.position)
+
+
+def again(segment: Segment) -> list[Record]:
+    """What somebody finds who opens it."""
+    found = read_header(segment.fd)
+    assert found is not None
+    assert found.number == segment.number
+    return list(found.scan())
+
+
+def test_what_is_appended_is_there(segment: Segment) -> None:
+    batches = [[b"a" * 10], [b"b" * 3000, b"c" * LARGE], [bytes([i]) * (20 + i) for i in range(MOST_RECORDS)]]
+    records = []
+    for i, batch in enumerate(batches):
+        placed = append(segment, 100 * i + 1, batch)
+        assert [read(segment, record) for record in placed] == list(batch)
+        assert segment.end % BLOCK == 0
+        records += placed
+    assert again(segment) == records
+    assert [record.number for record in records[:3]] == [1, 101, 102]
+
+
+images = st.binary(min_size=11, max_size=300)
+
+
+@settings(max_examples=60)
+@given(
+    batches=st.lists(st.lists(images, min_size=1, max_size=4), min_size=1, max_size=6),
+    two_steps=st.booleans(),
+    damage=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=600)), max_size=2),
+)
+def test_whatever_is_damaged_what_is_found_is_the_beginning(
+    tmp_path_factory: pytest.TempPathFactory,
+    batches: list[list[bytes]],
+    two_steps: bool,
+    damage: list[tuple[float, bytes]],
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_segment, "_CHECKED_SIZE", 0 if two_steps else SIZE)
+        path = tmp_path_factory.mktemp("segment") / "segment"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        segment = make_header(fd, 1, SIZE)
+        written = [append(segment, 100 * i + 1, batch) for i, batch in enumerate(batches)]
+        whole = [list(map(bytes, batch)) for batch in batches]
+        for where, data in damage:
+            os.pwrite(fd, data, BLOCK + int(where * (segment.end - BLOCK)))
+        found = again(segment)
+        flat = [record for batch in written for record in batch]
+        assert found == flat[: len(found)]
+        assert len(found) in [sum(map(len, batches[:n])) for n in range(len(batches) + 1)]
+        if not two_steps:  # then what is found is what was written, too
+            assert [read(segment, record) for record in found] == [i for b in whole for i in b][: len(found)]
+        segment.close()
+
+
+@pytest.mark.parametrize(("size", "steps"), [(3000, ["write", "commit"]), (LARGE, ["write", "fsync", "commit"])])
+def test_a_batch_counts_when_all_of_it_is_synced(
+    segment: Segment, monkeypatch: pytest.MonkeyPatch, size: int, steps: list[str]
+) -> None:
+    """What has reached the disk before each sync is not taken for a batch, unless all of it has."""
+    seen: list[str] = []
+    synced: list[int] = []
+    real = _segment._sync
+
+    def sync(fd: int) -> None:
+        synced.append(len(again(segment)))
+        seen.append("sync")
+        real(fd)
+
+    monkeypatch.setattr(_segment, "_sync", sync)
+    append(segment, 1, [os.urandom(size), os.urandom(size)], seen.append)
+    assert [each for each in seen if each != "sync"] == steps
+    # The first of two syncs is for the data, of which nothing can be seen; the head follows.
+    assert synced == ([2] if len(steps) == 2 else [0, 2])
+    assert seen[-1] == "sync"
+
+
+def test_a_small_batch_that_is_there_in_part_is_not_there(segment: Segment) -> None:
+    first = append(segment, 1, [b"a" * 5000])
+    (second,) = append(segment, 2, [b"b" * 5000])
+    os.pwrite(segment.fd, bytes(4096), second.position + 200)
+    assert again(segment) == first
+
+
+def test_what_was_there_before_is_not_there_any_more(segment: Segment) -> None:
+    for i in range(5):
+        append(segment, i + 1, [b"x" * 9000])
+    renewed = make_header(segment.fd, 8, SIZE)
+    assert list(renewed.scan()) == []
+    placed = append(renewed, 50, [b"y" * 100])
+    assert list(renewed.scan()) == placed  # and not what lies behind it
+
+
+def test_what_a_sender_puts_into_an_instance_is_not_taken_for_a_batch(segment: Segment) -> None:
+    """A segment is used again: behind what is written then there are bytes that a sender has chosen."""
+    position = 2 * BLOCK
+    guess = _segment._HEAD.pack(b"dcm bat\x01", bytes(8), position, BLOCK, 1, 0, 0)
+    guess += _segment._RECORD.pack(66, 1, 600, 10, 100)
+    guess += struct.pack("<I", zlib.crc32(guess))
+    os.pwrite(segment.fd, guess, position)
+    placed = append(segment, 1, [b"y" * 100])
+    assert segment.end == position
+    assert again(segment) == placed
+    # With the salt, which nobody outside can know, it would be one.
+    known = bytearray(guess)
+    known[8:16] = segment.salt
+    known[-4:] = struct.pack("<I", zlib.crc32(bytes(known[:-4])))
+    os.pwrite(segment.fd, known, position)
+    assert [record.number for record in again(segment)] == [1, 66]
+
+
+def test_what_nobody_needs_is_marked(segment: Segment) -> None:
+    one, two = append(segment, 1, [b"a" * 50, b"b" * 50])
+    assert segment.needs(one.position)
+    segment.forget(one.position)
+    assert not segment.needs(one.position)
+    assert segment.needs(two.position)
+    assert again(segment) == [one, two]  # it is still whole
+
+
+def test_room(segment: Segment) -> None:
+    n = 0
+    while segment.has_room([100_000]):
+        append(segment, n + 1, [b"x" * 100_000])
+        n += 1
+    assert n == 10
+    assert segment.end <= SIZE
+    assert segment.has_room([SIZE - segment.end - BLOCK])
+    assert not segment.has_room([SIZE - segment.end])
+    assert len(again(segment)) == n
+
+
+@pytest.mark.parametrize("n", [0, 8, 20, 4095])
+def test_a_file_that_is_no_segment(tmp_path: Path, n: int) -> None:
+    with open(tmp_path / "file", "w+b") as file:
+        file.write(b"dcm seg\x01".ljust(4096, b"x")[:n])
+        file.flush()
+        assert read_header(file.fileno()) is None
+
+
+def cannot(*args: object) -> None:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize(("direct", "reserves"), [(True, True), (False, True), (True, False)])
+def test_all_blocks_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: bool, direct: bool, reserves: bool
+) -> None:
+    if not reserves:
+        monkeypatch.setattr(os, "posix_fallocate", cannot)
+    if not direct:
+        real = os.pwrite
+
+        def pwrite(fd: int, data: bytes, offset: int) -> int:
+            """As on a file system that cannot go around the page cache."""
+            if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            return real(fd, data, offset)
+
+        monkeypatch.setattr(os, "pwrite", pwrite)
+    for size in (64 << 10, 4 << 20):
+        with open(tmp_path / "file", "w+b") as file:
+            fill(file.fileno(), size, written=written)
+            status = os.fstat(file.fileno())
+            assert status.st_size == size
+            assert status.st_blocks * 512 >= size
+            assert not fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT
+            assert file.read() == bytes(size)
