@@ -13,13 +13,12 @@ import errno
 import fcntl
 import functools
 import os
-import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["Buffer", "TempFile"]
+__all__ = ["Buffer", "TempFile", "publish_small"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -243,8 +242,49 @@ class TempFile:
                 os.unlink(hidden, dir_fd=self._dir)
 
 
+def publish_small(dir_fd: int, name: str, data: bytes) -> bool:
+    """Make a file of bytes that are at hand: what a `TempFile` does, for those that are made by the thousand.
+
+    Parameters
+    ----------
+    dir_fd : int
+        The directory.
+    name : str
+        One component. A symbolic link of this name is not followed.
+    data : bytes
+        All that is to be in it.
+
+    Returns
+    -------
+    bool
+        False where that cannot be done so, and nothing was: a `TempFile` can do it, or says why not.
+
+    Raises
+    ------
+    FileExistsError
+        The name is taken.
+    OSError
+        Anything else; nothing is left of the file.
+    """
+    if not (_O_TMPFILE and _fd_links_work()):
+        return False
+    try:
+        fd = os.open(".", _O_TMPFILE | os.O_WRONLY, 0o666, dir_fd=dir_fd)
+    except OSError as exc:
+        if exc.errno in _NO_TMPFILE:
+            return False
+        raise
+    try:
+        if os.write(fd, data) < len(data):
+            return False
+        os.link(f"{_FD_LINKS}/{fd}", name, dst_dir_fd=dir_fd)
+    finally:
+        os.close(fd)
+    return True
+
+
 def _hidden_name() -> str:
-    return f".dcm-{secrets.token_hex(8)}.part"
+    return f".dcm-{os.urandom(8).hex()}.part"
 
 
 def _open_in(where: int | str | os.PathLike[str], name: str, flags: int) -> int:

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcm import _atomic
-from dcm._atomic import Buffer, TempFile
+from dcm._atomic import Buffer, TempFile, publish_small
 
 
 @pytest.fixture(params=["unnamed", "hidden", "hidden, no links"])
@@ -226,6 +226,35 @@ def test_short_writes_lose_nothing(
     assert temp.size == len(whole)
     assert temp.pread(len(whole) + 1, 0) == whole
     temp.discard()
+
+
+def test_a_small_file_appears_whole_or_not_at_all(kind: str, tmp_path: Path, dir_fd: int) -> None:
+    """Where there are files without a name; elsewhere it says that it has done nothing."""
+    done = publish_small(dir_fd, "a", b"data")
+    assert done is (kind == "unnamed")
+    assert os.listdir(tmp_path) == (["a"] if done else [])
+    if done:
+        assert (tmp_path / "a").read_bytes() == b"data"
+        (tmp_path / "link").symlink_to("nowhere")
+        for name in ("a", "link"):
+            with pytest.raises(FileExistsError):
+                publish_small(dir_fd, name, b"other")
+        assert (tmp_path / "a").read_bytes() == b"data"
+    assert not [path for path in _open_files(tmp_path) if path != str(tmp_path)]
+
+
+def test_a_small_file_that_is_not_written_to_its_end_gets_no_name(
+    tmp_path: Path, dir_fd: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:3]))
+    assert not publish_small(dir_fd, "a", b"data")
+    monkeypatch.setattr(os, "write", _raises(errno.ENOSPC))
+    if _atomic._O_TMPFILE:
+        with pytest.raises(OSError, match="No space"):
+            publish_small(dir_fd, "a", b"data")
+    assert os.listdir(tmp_path) == []
+    assert not [path for path in _open_files(tmp_path) if path != str(tmp_path)]
 
 
 def test_more_buffers_than_one_call_takes(tmp_path: Path) -> None:

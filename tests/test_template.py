@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import re
 from collections.abc import Callable
 from urllib.parse import unquote
 
@@ -186,6 +187,26 @@ def test_two_values_never_give_one_name(left: str, right: str) -> None:
     assume(left != right)
     for template in ("{PatientID}", "{PatientID|AccessionNumber}", "x{PatientID}", "{PatientID}.dcm", "NU{PatientID}"):
         assert render(template, x00100020=left) != render(template, x00100020=right)
+
+
+plain_value = st.text("0123456789.-_ aCNOU~%", max_size=80)
+
+
+@given(plain_value | any_value)
+@example("1.2.840.10008")
+@example("1.2.840.")
+@example("CON")
+@example("0" * 64)
+@example("0" * 200)
+@example("unknown")
+def test_what_is_seen_to_be_harmless_is_what_stays_as_it_is(value: str) -> None:
+    """Two shortcuts for values that nothing has to be done to: without them, the names are the same."""
+    templates = ["{PatientID}", "{PatientID:.8}", "x/{PatientID|'none'}", "{PatientID}-{PatientID}"]
+    names = [render(template, x00100020=value) for template in templates]
+    with pytest.MonkeyPatch.context() as patch:
+        for shortcut in ("_PLAIN_RE", "_UID_RE"):
+            patch.setattr(dcm.template, shortcut, re.compile("(?!)"))
+        assert [render(template, x00100020=value) for template in templates] == names
 
 
 @given(st.sampled_from("a山/."), st.integers(140, 220), any_value, any_value)

@@ -9,18 +9,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dcm.conf._example import EXAMPLE
-from dcm.conf._routes import (
-    DynamicRouteSettings,
-    Names,
-    RepoSettings,
-    StaticRouteSettings,
-    read_dynamic_route,
-    read_repo,
-    read_static_route,
-)
 from dcm.conf._schema import (
     AccessSettings,
     LocalDirSettings,
@@ -32,6 +23,9 @@ from dcm.conf._schema import (
 from dcm.conf._selectors import Selectors
 from dcm.errors import ConfigError
 from dcm.node import DcmNode, RemoteNode
+
+if TYPE_CHECKING:
+    from dcm.conf._routes import DynamicRouteSettings, RepoSettings, StaticRouteSettings
 
 __all__ = ["Sections", "create_config", "default_path", "read_config"]
 
@@ -123,6 +117,8 @@ def read_config(path: Path) -> Sections:
 
 def parse_config(text: str, path: Path) -> Sections:
     """What the text of a configuration file says; `path` is where it comes from."""
+    from dcm.conf._routes import Names, read_dynamic_route, read_repo, read_static_route
+
     raw = _with_new_names(_toml(text, path), path)
     for section, entries in raw.items():
         if section not in _KNOWN:

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import msgspec
-
 from dcm.errors import ConfigError, UsageError
 from dcm.node import DcmNode, RemoteNode, Timeouts, TlsConfig
 from dcm.text import safe_text
@@ -244,6 +242,8 @@ def check_keys(where: str, table: Mapping[str, Any], kind: type[Any], extra: tup
 
 def convert(where: str, table: Mapping[str, Any], kind: type[_T]) -> _T:
     """A table as the dataclass that it is of."""
+    import msgspec  # only where there is a configuration file
+
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as exc:

@@ -8,10 +8,10 @@ that takes one `struct.Struct` for all headers and one for all values, in place 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from dcm.part10 import DEFLATED_SYNTAXES, FileMeta
+from dcm.peek._alike import Alike, gaps_between, merged, struct_of
 from dcm.peek._order import Order, encoding_of
 from dcm.peek._scan import Scan
 from dcm.peek._tables import LONG_VRS, SOP_CLASS_UID, SOP_INSTANCE_UID
@@ -25,6 +25,10 @@ _PREFIX = 128
 _MAX_LAYOUTS = 512
 _MANY_MISSES = 4  # after so many, more of them than hits, sizes say nothing about these files
 _MAX_TOKENS = 2000
+# A file that is not alike the one before it, but has its layout, begins a new series, or shows one more value that
+# differs. Where that goes on, every file is of another series than the one before it.
+_SOME_SERIES = 32
+_IN_SERIES = 16
 
 
 class Layout:
@@ -38,31 +42,73 @@ class Layout:
         How many files were like it, and how many were not.
     """
 
-    __slots__ = ("_expected", "_heads", "_tags", "_values", "_vrs", "header", "hits", "misses")
+    __slots__ = (
+        *("_alike", "_expected", "_gaps", "_heads", "_meta_uid", "_n_series", "_pieces", "_places", "_tags", "_uid_at"),
+        *("_values", "_varying", "_vrs", "header", "hits", "misses"),
+    )
 
     def __init__(self, header: Header, window: bytes, heads: list[tuple[int, int]], values: list[_Value]) -> None:
         self.header = header
         self.hits = self.misses = 0
-        self._heads = _struct_of(heads)
+        self._heads = struct_of(heads)
         self._expected = self._heads.unpack_from(window)
-        self._values = _struct_of([(value.start, value.length) for value in values])
-        self._tags = [value.tag for value in values[1:]]
-        self._vrs = [value.vr for value in values[1:]]
+        # The first one is the UID in the file meta information; it should be that in the data set.
+        meta_uid, *values = values
+        self._meta_uid = slice(meta_uid.start, meta_uid.start + meta_uid.length)
+        self._values = struct_of([(value.start, value.length) for value in values])
+        self._tags = [value.tag for value in values]
+        self._vrs = [value.vr for value in values]
+        self._uid_at = self._tags.index(SOP_INSTANCE_UID)
+        self._places = values
+        self._pieces = heads
+        self._gaps = gaps_between(heads)
+        self._varying: set[int] = set()  # which of the gaps have been seen to differ
+        self._n_series = 0
+        self._alike: Alike | None = None
 
     def found_in(self, window: bytes) -> dict[int, tuple[str, bytes]] | None:
         """What a scan of such a file finds; None where the file is another one."""
         try:
-            if self._heads.unpack_from(window) == self._expected:
-                # First of all, the UID in the file meta information; it should be that in the data set.
-                meta_uid, *values = self._values.unpack_from(window)
-                found = dict(zip(self._tags, zip(self._vrs, values, strict=True), strict=True))
-                if meta_uid == found[SOP_INSTANCE_UID][1]:
+            alike = self._alike
+            if alike is not None:
+                found = alike.found_in(window)
+                if found is not None and window[self._meta_uid] == found[SOP_INSTANCE_UID][1]:
                     self.hits += 1
+                    return found
+            if self._heads.unpack_from(window) == self._expected:
+                values = self._values.unpack_from(window)
+                if window[self._meta_uid] == values[self._uid_at]:
+                    self.hits += 1
+                    found = dict(zip(self._tags, zip(self._vrs, values, strict=True), strict=True))
+                    self._remember(window, found)
                     return found
         except struct.error:  # it is shorter than it was a moment ago
             pass
         self.misses += 1
         return None
+
+    def _remember(self, window: bytes, found: dict[int, tuple[str, bytes]]) -> None:
+        """Take a file for the one that the next ones are alike, in all that has not been seen to differ."""
+        self._n_series += 1
+        if self._n_series > max(_SOME_SERIES, self.hits // _IN_SERIES):
+            self._alike = None
+            return
+        alike = self._alike
+        if alike is not None:
+            before = alike.window
+            for number, (start, length) in enumerate(self._gaps):
+                if before[start : start + length] != window[start : start + length]:
+                    self._varying.add(number)
+        same = [gap for number, gap in enumerate(self._gaps) if number not in self._varying]
+        # At the end of all values, a piece without bytes: a file that is shorter than that must not be taken for whole.
+        end = max(value.start + value.length for value in self._places)
+        pieces = merged([*self._pieces, *same, (end, 0)])
+        own = [
+            (value.tag, value.vr, slice(value.start, value.start + value.length))
+            for value in self._places
+            if not any(start <= value.start <= value.start + value.length <= start + length for start, length in pieces)
+        ]
+        self._alike = Alike(window, found, pieces, own)
 
 
 class _Value(NamedTuple):
@@ -137,7 +183,7 @@ def _layout_of(
         *((_PREFIX, at - _PREFIX), (at + len(uid), meta.data_offset - at - len(uid))),
         *((sop_class.start, sop_class.length), *scan.heads),
     ]
-    return Layout(header, window, _merged(heads), [_Value(at, len(uid), 0, "UI"), *values])
+    return Layout(header, window, merged(heads), [_Value(at, len(uid), 0, "UI"), *values])
 
 
 class _NotingScan(Scan):
@@ -182,24 +228,3 @@ class _NotingScan(Scan):
                 return None
             values.append(_Value(start, len(raw), tag, vr))
         return sorted(values)
-
-
-def _merged(pieces: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Pieces (start, length) in their order, those that touch or overlap as one."""
-    merged: list[tuple[int, int]] = []
-    for start, length in sorted(pieces):
-        if merged and start <= sum(merged[-1]):
-            first, _ = merged[-1]
-            merged[-1] = (first, max(sum(merged[-1]), start + length) - first)
-        else:
-            merged.append((start, length))
-    return merged
-
-
-def _struct_of(pieces: Iterable[tuple[int, int]]) -> struct.Struct:
-    """What takes pieces (start, length), in their order, out of a buffer."""
-    form, at = ["<"], 0
-    for start, length in pieces:
-        form.append(f"{start - at}x{length}s")
-        at = start + length
-    return struct.Struct("".join(form))

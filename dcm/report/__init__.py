@@ -6,11 +6,38 @@ A `TransferReport` knows the state of every instance at every destination, a `Qu
 
 from __future__ import annotations
 
-from dcm.report._base import Report
+import importlib
+from typing import TYPE_CHECKING
+
 from dcm.report.outcome import Outcome, Problem, ProblemLog
-from dcm.report.progress import NullProgress, Progress
-from dcm.report.query import QueryReport
-from dcm.report.transfer import TransferReport
+
+if TYPE_CHECKING:
+    from dcm.report._base import Report as Report
+    from dcm.report.progress import NullProgress as NullProgress
+    from dcm.report.progress import Progress as Progress
+    from dcm.report.query import QueryReport as QueryReport
+    from dcm.report.transfer import TransferReport as TransferReport
+else:
+    # When they are first used: a process that only places files has outcomes, and no report.
+    _EXPORTS = {
+        "NullProgress": "dcm.report.progress",
+        "Progress": "dcm.report.progress",
+        "QueryReport": "dcm.report.query",
+        "Report": "dcm.report._base",
+        "TransferReport": "dcm.report.transfer",
+    }
+
+    def __getattr__(name):
+        """Import a public name when it is first asked for (PEP 562)."""
+        module = _EXPORTS.get(name)
+        if module is None:
+            raise AttributeError(f"module 'dcm.report' has no attribute {name!r}")
+        value = globals()[name] = getattr(importlib.import_module(module), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_EXPORTS})
+
 
 __all__ = [
     "NullProgress",

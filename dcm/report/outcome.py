@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import overload
+from typing import NamedTuple, overload
 
 __all__ = ["Outcome", "Problem", "ProblemLog"]
 
@@ -58,8 +57,7 @@ _LABELS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that went wrong.
 
     Parameters
@@ -87,7 +85,7 @@ class Problem:
 
     def to_json(self) -> dict[str, object]:
         """As a JSON object; what is not known is left out."""
-        known = {field.name: value for field in fields(self) if (value := getattr(self, field.name)) not in (None, "")}
+        known = {name: value for name, value in self._asdict().items() if value not in (None, "")}
         # The name of a file need not be text; JSON has to be.
         return {
             name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

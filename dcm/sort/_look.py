@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -14,10 +15,11 @@ from dcm.peek import Header, peek_open_file
 from dcm.report import Outcome
 from dcm.store import TransferMethod, reason_of
 from dcm.store._placing import Named
-from dcm.store.local_dir import LocalDir
 
 if TYPE_CHECKING:
     from typing import TypeAlias
+
+    from dcm.store._target import DirTarget
 
     NamedOrError: TypeAlias = Named | StoreError | InvalidDicomError
 
@@ -39,9 +41,12 @@ SORT_TAGS = frozenset({0x00080016, 0x00080018})
 """What is read of a file besides the attributes that make its path."""
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory
-PORTION = 128
+PORTION = 256
 """How many files a sorter is given at a time: some milliseconds of work."""
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+
+# What os.fsdecode() looks up for each name.
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 # zip (with members, or empty), gzip, bzip2, xz, 7-Zip, RAR, zstd
 _MAGIC = (
@@ -103,32 +108,38 @@ class ThreadSorter:
 
     Parameters
     ----------
-    dest : LocalDir
+    dest : DirTarget
+        A `LocalDir`, for example.
     method : TransferMethod
     """
 
-    def __init__(self, dest: LocalDir, method: TransferMethod) -> None:
+    def __init__(self, dest: DirTarget, method: TransferMethod) -> None:
         self._dest = dest
         self._method = method
         self._tags = dest.out_fmt.tags | SORT_TAGS
-        self._held: list[tuple[list[str], Instance] | None] = []
+        self._held: list[tuple[list[str], Instance, str] | None] = []
         # To link a file one needs it open, and it is when it is looked at.
         self._keep_open = _many_open_files() if method is TransferMethod.LINK else 0
+        # And to copy a small one, what is in it, which has been read.
+        self._keep_whole = method is TransferMethod.LOCAL_COPY
 
     def look(self, paths: Sequence[bytes]) -> list[Looked]:
         """Look at a portion of files, and keep in mind what they are."""
         self.close()
         found: list[Looked] = []
         for path in paths:
-            seen = look_at(os.fsdecode(path), self._tags, keep_open=len(found) < self._keep_open)
+            name = path.decode(_ENCODING, _ERRORS)
+            keep_open = len(found) < self._keep_open
+            seen = look_at(name, self._tags, keep_open=keep_open, keep_whole=self._keep_whole)
             if isinstance(seen, Looked):
                 self._held.append(None)
                 found.append(seen)
             else:
                 instance, header = seen
                 parts = self._dest.parts_of(instance, header)
-                self._held.append((parts, instance))
-                found.append(Looked("", "/".join(parts), instance.mark.size if instance.mark else 0))
+                target = "/".join(parts)
+                self._held.append((parts, instance, target))
+                found.append(Looked("", target, instance.mark.size if instance.mark else 0))
         return found
 
     def place(self, chosen: Sequence[int]) -> list[Placed]:
@@ -137,10 +148,13 @@ class ThreadSorter:
         items = [(item, n) for n, index in enumerate(chosen) if (item := held[index]) is not None]
         # Those of one directory together; those of one name stay in their order.
         items.sort(key=lambda entry: entry[0][0][:-1])
-        done = self._dest.store_each([item for item, _ in items], self._method)
+        done = self._dest.store_each([(parts, instance) for (parts, instance, _), _ in items], self._method)
         results = [Placed("failed")] * len(chosen)
-        for ((parts, _), n), result in zip(items, done, strict=True):
-            results[n] = placed(parts, result)
+        for ((parts, _, target), n), result in zip(items, done, strict=True):
+            if isinstance(result, Named) and result.outcome is Outcome.SENT and result.name == parts[-1]:
+                results[n] = Placed("sorted", target, result.reason)  # as nearly all of them
+            else:
+                results[n] = placed(parts, result)
         return results
 
     def close(self) -> None:
@@ -156,10 +170,12 @@ def _many_open_files() -> int:
     import resource
 
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return PORTION if limit < 0 or limit >= 8 * PORTION else 0
+    return PORTION if limit < 0 or limit >= 4 * PORTION else 0
 
 
-def look_at(path: str, tags: frozenset[int], *, keep_open: bool = False) -> Looked | tuple[Instance, Header]:
+def look_at(
+    path: str, tags: frozenset[int], *, keep_open: bool = False, keep_whole: bool = False
+) -> Looked | tuple[Instance, Header]:
     """Look at one file: the instance that it is, or why it is left alone."""
     keep = False
     try:
@@ -184,7 +200,8 @@ def look_at(path: str, tags: frozenset[int], *, keep_open: bool = False) -> Look
     if why is not None:
         return why
     mark = FileMark.of(status)
-    instance = Instance.from_header(path, header, mark, window if len(window) == mark.size else b"")
+    whole = window if keep_whole and len(window) == mark.size else b""
+    instance = Instance.from_header(path, header, mark, whole)
     if keep:
         instance.fd = fd
     return instance, header

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Iterator, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from dcm._bridge import Bridge
 from dcm.sort._look import SORT_TAGS, Looked, Placed, Sorter, ThreadSorter
-from dcm.sort._members import MemberSorter
-from dcm.sort._preview import Preview
 from dcm.sort._report import SortReport, SortState
 from dcm.sort._sources import Portion, Sources
 from dcm.store import TransferMethod
 from dcm.store.local_dir import LocalDir
 
 if TYPE_CHECKING:
+    from dcm.sort._preview import Preview
     from dcm.sort._worker import SafeSorter
 
 __all__ = ["MAX_JOBS", "Run"]
@@ -25,10 +26,43 @@ MAX_JOBS = 4
 """What is asked of a disk at a time, unless the user says otherwise."""
 
 _STATES = {state.value: state for state in SortState}
-_FEW = 8  # portions that are not worth the start of other processes
+_FEW = 4  # portions that are not worth the start of other processes
 _SOON = 0.03  # seconds
 _AT_ONCE = 32 << 20  # bytes that are placed at a time: no more than a moment of copying when it is interrupted
 _STOPPED = "not sorted: the run ended before its turn"
+
+
+class _Portions:
+    """What there is to sort, for whichever thread asks for more of it."""
+
+    def __init__(self, portions: Iterable[Portion]) -> None:
+        self._portions = iter(portions)
+        self._lock = threading.Lock()
+        self._n_taken = 0
+
+    def take(self) -> tuple[int, Portion | None]:
+        """The next portion, and which one it is; None where none is left."""
+        with self._lock:
+            portion = next(self._portions, None)
+            self._n_taken += 1
+            return self._n_taken - 1, portion
+
+
+class _Hand:
+    """A sorter with the portion that it has looked at last. Where it need not ask anybody, it goes on in its thread."""
+
+    def __init__(self, sorter: Sorter, portions: _Portions) -> None:
+        self.sorter = sorter
+        self.number = -1
+        self.portion: Portion | None = None
+        self.looked: list[Looked] = []
+        self._portions = portions
+
+    def take(self) -> None:
+        """Take a portion, and look at it."""
+        self.number, self.portion = self._portions.take()
+        if self.portion is not None:
+            self.looked = self.sorter.look(self.portion.paths)
 
 
 class Run:
@@ -47,12 +81,17 @@ class Run:
         self._dest = dest
         self._method = method
         self._bridge = bridge
-        tags = dest.out_fmt.tags | SORT_TAGS
-        self._preview = Preview(dest, method, tags) if dry_run else None
+        self._preview: Preview | None = None
+        if dry_run:
+            from dcm.sort._preview import Preview
+
+            self._preview = Preview(dest, method, dest.out_fmt.tags | SORT_TAGS)
         self._claimed: set[int] = set()
         self._later: list[tuple[str, bytes]] = []
-        self._listing = asyncio.Lock()
-        self._turn: asyncio.Future[None] | None = None
+        # Whose turn it is to claim paths, who has had his before it was, and who waits for it: by numbers of portions.
+        self._turn = 0
+        self._over: set[int] = set()
+        self._waiting: dict[int, asyncio.Future[None]] = {}
         self._own_names = b""
 
     async def run(self, sources: Sources, jobs: int | None) -> None:
@@ -73,7 +112,7 @@ class Run:
         sorters: list[Sorter] = [ThreadSorter(self._dest, self._method)]
         helpers = [asyncio.ensure_future(self._bridge.run(self._new_helper)) for _ in range(jobs - 1)]
         try:
-            rest = _chained(await listing, portions)
+            rest = _Portions(chain(await listing, portions))
             await self._all([self._serve(sorters[0], rest), *[self._help(each, sorters, rest) for each in helpers]])
             await self._place_later(sorters)
         finally:
@@ -88,9 +127,7 @@ class Run:
 
         return SafeSorter(self._dest, self._method)
 
-    async def _help(
-        self, starting: asyncio.Future[SafeSorter], sorters: list[Sorter], portions: Iterator[Portion]
-    ) -> None:
+    async def _help(self, starting: asyncio.Future[SafeSorter], sorters: list[Sorter], portions: _Portions) -> None:
         """Keep a sorter busy that is starting; what it had while it is would keep the others waiting."""
         sorter = await starting
         if await self._bridge.run(sorter.ready):
@@ -112,41 +149,63 @@ class Run:
 
     # -- files that are the first to claim their path
 
-    async def _serve(self, sorter: Sorter, portions: Iterator[Portion]) -> None:
+    async def _serve(self, sorter: Sorter, portions: _Portions) -> None:
         """Keep one sorter busy."""
-        while not self.stopped:
-            async with self._listing:
-                portion = await self._bridge.run(next, portions, None)
-                if portion is None:
-                    return
-                self.report.expect(len(portion.paths) + len(portion.left_out))
-                before, self._turn = self._turn, asyncio.get_running_loop().create_future()
-                mine = self._turn
-            try:
-                looked = await self._bridge.run(sorter.look, portion.paths)
-                if before is not None:
-                    await before
-                n_later = len(self._later)
-                chosen = await self._claim(portion.paths, looked)
-            finally:
-                mine.set_result(None)
-            for path, state, reason in portion.left_out:
-                self._record(path, state, "", reason)
-            n_done = len(portion.paths) + len(portion.left_out)
-            if self._preview is None:
-                n_done -= len(chosen) + len(self._later) - n_later
-            self.report.progress.advanced(n_done, 0)
-            await self._place(sorter, portion.paths, looked, chosen)
+        hand = _Hand(sorter, portions)
+        try:
+            if not self.stopped:
+                await self._bridge.run(hand.take)
+            while hand.portion is not None:
+                portion, looked = hand.portion, hand.looked
+                hand.portion = None
+                chosen = await self._take_turn(hand.number, portion, looked)
+                await self._place(sorter, portion.paths, looked, chosen, hand.take)
+        finally:
+            self._end_turn(hand.number)
+
+    async def _take_turn(self, number: int, portion: Portion, looked: Sequence[Looked]) -> list[int]:
+        """Let a portion claim its paths, after all before it; the numbers of those files that are to be placed now."""
+        self.report.expect(len(portion.paths) + len(portion.left_out))
+        if self._turn != number:
+            self._waiting[number] = asyncio.get_running_loop().create_future()
+            await self._waiting[number]
+        n_later = len(self._later)
+        chosen = await self._claim(portion.paths, looked)
+        self._end_turn(number)
+        for path, state, reason in portion.left_out:
+            self._record(path, state, "", reason)
+        n_done = len(portion.paths) + len(portion.left_out)
+        if self._preview is None:
+            n_done -= len(chosen) + len(self._later) - n_later
+        self.report.progress.advanced(n_done, 0)
+        return chosen
+
+    def _end_turn(self, number: int) -> None:
+        """Let the next one have its turn, when this one has had it or will not take it; may be said again."""
+        if number >= self._turn:
+            self._over.add(number)
+        while self._turn in self._over:
+            self._over.remove(self._turn)
+            self._turn += 1
+        waiting = self._waiting.pop(self._turn, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     async def _place(
-        self, sorter: Sorter, paths: Sequence[bytes], looked: Sequence[Looked], chosen: Sequence[int]
+        self,
+        sorter: Sorter,
+        paths: Sequence[bytes],
+        looked: Sequence[Looked],
+        chosen: Sequence[int],
+        then: Callable[[], None] | None = None,
     ) -> None:
-        """Place those that a sorter has just looked at and that were chosen, some at a time."""
-        for some in _runs(chosen, [found.size for found in looked]):
+        """Place those that a sorter has just looked at and that were chosen, some at a time; do something then."""
+        runs = [*_runs(chosen, [each.size for each in looked])] or [[]]
+        for some in runs:
             if self.stopped:
                 results = [Placed("failed", "", _STOPPED)] * len(some)
             else:
-                results = await self._bridge.run(sorter.place, some)
+                results = await self._bridge.run(_placed_then, sorter, some, then if some is runs[-1] else None)
             self._note_each([paths[index] for index in some], results, [looked[index].size for index in some])
             self.report.progress.advanced(len(some), sum(looked[index].size for index in some))
 
@@ -214,6 +273,8 @@ class Run:
     async def _unpack(self, archive: str) -> None:
         """Place what is in an archive."""
         self.report.progress.phase(f"unpacking {os.path.basename(archive)}")  # noqa: PTH119
+        from dcm.sort._members import MemberSorter  # tarfile and zipfile take a while
+
         members = MemberSorter(archive, self._dest, self._preview)
         try:
             while not self.stopped:
@@ -260,9 +321,11 @@ def _take(portions: Iterator[Portion], n: int) -> list[Portion]:
     return found
 
 
-def _chained(first: list[Portion], rest: Iterator[Portion]) -> Iterator[Portion]:
-    yield from first
-    yield from rest
+def _placed_then(sorter: Sorter, chosen: Sequence[int], then: Callable[[], None] | None) -> list[Placed]:
+    results = sorter.place(chosen) if chosen else []
+    if then is not None:
+        then()
+    return results
 
 
 def _runs(chosen: Sequence[int], sizes: Sequence[int]) -> Iterator[list[int]]:

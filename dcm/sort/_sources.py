@@ -11,8 +11,6 @@ from typing import NamedTuple
 
 from dcm.errors import DcmError, InvalidDicomError, StoreError, UsageError
 from dcm.peek import peek_file
-from dcm.sort._archives import is_archive_file
-from dcm.sort._dicomdir import referenced_files
 from dcm.sort._look import DICOMDIR_CLASS, PORTION, SORT_TAGS
 from dcm.store import TransferMethod
 from dcm.store._methods import why_no_link_between
@@ -110,6 +108,8 @@ class Sources:
 
 
 def _in_dicomdir(path: str) -> Iterator[bytes | LeftOut]:
+    from dcm.sort._dicomdir import referenced_files
+
     try:
         for file, reason in referenced_files(path):
             raw = os.fsencode(file)
@@ -208,5 +208,7 @@ def _kind_of(path: str) -> str:
     except StoreError as exc:
         raise UsageError(exc.message) from exc
     except InvalidDicomError:
+        from dcm.sort._archives import is_archive_file  # tarfile and zipfile take a while
+
         return "archives" if is_archive_file(path) else "files"
     return "dicomdirs" if header.sop_class_uid == DICOMDIR_CLASS else "files"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import errno
-import hashlib
 import os
 import stat
 from pathlib import Path
@@ -114,6 +113,14 @@ class Placing:
         self._name_later = name_later
         self._temp: TempFile | None = None
         self._claimed = False
+
+    @classmethod
+    def named_at_once(cls, instance: Instance, dir_fd: int, name: str) -> bool:
+        """Give an instance the name where that takes no more than one step; False where there is more to it.
+
+        For instances that need not be synced; what it raises, `place` would raise, too.
+        """
+        return False
 
     def place(self, name: str, extension: str) -> Named:
         """Give the instance the name, or one with a mark of its content where something else has it.
@@ -283,6 +290,8 @@ class Placing:
         return True
 
     def _digest(self) -> str:
+        import hashlib  # with OpenSSL behind it, and seldom needed
+
         digest = hashlib.sha256(self._instance.transfer_syntax_uid.encode())
         for chunk in self._instance.chunks(_CHUNK):
             digest.update(chunk)

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 from dcm._bridge import Bridge
 from dcm.errors import StoreError, UnusableIndexError, UsageError
 from dcm.levels import QueryLevel
-from dcm.query._parts import parts_of
 from dcm.report import QueryReport, TransferReport
 from dcm.store._chunk import LocalChunk, as_it_is
 from dcm.store._files import Read, batches, by_instance, chunks, read_copies
 from dcm.store._giving import Books, give_all, give_each
-from dcm.store._question import Question, groups_of
 from dcm.store._scanning import Scanning
 from dcm.store.base import DataSink, TransferMethod
 
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from dcm.instance import Instance
     from dcm.query import QueryResult
     from dcm.report import Progress, Report
+    from dcm.store._question import Question
     from dcm.store.index import Index as IndexType
     from dcm.store.index import IndexedFile, ScanResult
 
@@ -224,6 +223,8 @@ class DirSource:
         StoreError
             It cannot be read.
         """
+        from dcm.store._question import Question
+
         question = Question(level, query, query_res)
         own = QueryReport() if report is None else report
         own.n_queries += 1
@@ -245,6 +246,8 @@ class DirSource:
         report: QueryReport | None = None,
     ) -> AsyncGenerator[QueryResult, None]:
         """Find what matches, part by part: whole studies, of about `max_chunk` instances."""
+        from dcm.query._parts import parts_of
+
         for part in parts_of(await self.query(level, query, query_res, report), self.max_chunk):
             yield part
 
@@ -322,6 +325,8 @@ class DirSource:
 
     async def gen_query_chunks(self, query_res: QueryResult) -> AsyncGenerator[LocalChunk, None]:
         """Name what belongs to a query result, in chunks of up to `max_chunk` files."""
+        from dcm.query._parts import parts_of
+
         async with self._threads(1) as bridge:
             await self._ready(bridge, None)
             for part in parts_of(query_res, self.max_chunk):
@@ -335,6 +340,8 @@ class DirSource:
         self, bridge: Bridge, query_res: QueryResult, books: Books, *, keep_errors: bool, data: bool = True
     ) -> AsyncGenerator[Instance, None]:
         """Yield what a query result names, and keep books of what is asked for and does not come."""
+        from dcm.store._question import groups_of
+
         await self._ready(bridge, books.report)
         # Study by study, so that what has nothing left is known by its name, and a few hundred instances at a time.
         for parts in groups_of(query_res, _PORTION):

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from dcm.errors import InvalidDicomError, StoreError
 from dcm.instance import Instance
+from dcm.report import Outcome
 from dcm.store._methods import placing_for
 from dcm.store._placing import Conflict, Named
 from dcm.store._tree import Tree, store_error
@@ -87,6 +88,7 @@ class Writer:
         All files are synced before they have names, and all names together in the end.
         """
         tree = self._safe_tree if method is TransferMethod.MOVE else self._tree
+        where = "/".join([self._root, *directories])
         # The source of what is moved goes at once, so that each has to be safe by itself.
         together = self._sync and method is not TransferMethod.MOVE
         done: list[Named] = []
@@ -94,7 +96,7 @@ class Writer:
         with contextlib.suppress(OSError, StoreError, InvalidDicomError), tree.directory(directories) as dir_fd:
             try:
                 for parts, instance in members:
-                    done.append(self._place_in(dir_fd, parts, instance, method, name_later=together))
+                    done.append(self._place_in(dir_fd, where, parts[-1], instance, method, name_later=together))
             finally:
                 if together and done:
                     error = self._synced(dir_fd, directories)
@@ -122,12 +124,20 @@ class Writer:
     def _place(self, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Named:
         tree = self._safe_tree if method is TransferMethod.MOVE else self._tree
         with tree.directory(parts[:-1]) as dir_fd:
-            return self._place_in(dir_fd, parts, instance, method)
+            return self._place_in(dir_fd, "/".join([self._root, *parts[:-1]]), parts[-1], instance, method)
 
     def _place_in(
-        self, dir_fd: int, parts: Sequence[str], instance: Instance, method: TransferMethod, *, name_later: bool = False
+        self,
+        dir_fd: int,
+        where: str,
+        name: str,
+        instance: Instance,
+        method: TransferMethod,
+        *,
+        name_later: bool = False,
     ) -> Named:
-        where = "/".join([self._root, *parts[:-1]])
         kind = placing_for(method, instance)
+        if not self._sync and kind.named_at_once(instance, dir_fd, name):
+            return Named(name, Outcome.SENT)
         placing = kind(instance, dir_fd, where, conflict=self._conflict, sync=self._sync, name_later=name_later)
-        return placing.place(parts[-1], self._extension)
+        return placing.place(name, self._extension)

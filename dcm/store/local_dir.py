@@ -18,19 +18,15 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from dcm._atomic import TempFile
 from dcm._bridge import Bridge
 from dcm.errors import DcmError, InvalidDicomError, StoreError, UsageError
 from dcm.instance import Instance
-from dcm.peek import QUERY_TAGS, Header, peek, peek_file
 from dcm.report import TransferReport
 from dcm.store._methods import METHODS, why_not
-from dcm.store._naming import Naming
 from dcm.store._placing import Conflict, Named, Stored
 from dcm.store._queue import StoreQueue
 from dcm.store._source import DirSource, LocalChunk
-from dcm.store._tree import Tree, store_error
-from dcm.store._writer import Writer
+from dcm.store._target import DirTarget
 from dcm.store.base import DataSink, Features, TransferMethod
 from dcm.template import DEFAULT_TEMPLATE, PathTemplate
 from dcm.text import safe_text
@@ -40,7 +36,7 @@ __all__ = ["Conflict", "LocalChunk", "LocalDir", "Stored"]
 _EXTENSION_RE = re.compile(r"[A-Za-z0-9_-]{0,12}")
 
 
-class LocalDir(DirSource):
+class LocalDir(DirSource, DirTarget):
     """A directory of DICOM files on a file system, on Linux or another POSIX system.
 
     Parameters
@@ -97,31 +93,28 @@ class LocalDir(DirSource):
         sync: bool = False,
         index: bool = True,
     ) -> None:
-        super().__init__()
-        self.path = Path(path)
-        self.recurse = recurse
-        self.file_ext = file_ext.removeprefix(".")
-        self.in_file_ext = self.file_ext if in_file_ext is None else in_file_ext.removeprefix(".")
-        self.max_chunk = max_chunk
-        self.out_fmt = out_fmt if isinstance(out_fmt, PathTemplate) else PathTemplate(out_fmt or DEFAULT_TEMPLATE)
-        self.force_overwrite = force_overwrite
-        self.make_missing = make_missing
-        self.conflict = Conflict.REPLACE if force_overwrite else conflict
-        self.sync = sync
-        self.index = index
+        DirSource.__init__(self)
         if not os.fspath(path) or "\0" in os.fspath(path):
             raise UsageError(f"no path of a directory: {safe_text(path)!r}")
-        for extension in (self.file_ext, self.in_file_ext):
+        self.recurse = recurse
+        self.in_file_ext = (file_ext if in_file_ext is None else in_file_ext).removeprefix(".")
+        self.max_chunk = max_chunk
+        self.force_overwrite = force_overwrite
+        self.index = index
+        for extension in (file_ext.removeprefix("."), self.in_file_ext):
             if not _EXTENSION_RE.fullmatch(extension):
                 raise UsageError(f"no file extension: {safe_text(extension)!r}")
         if max_chunk < 1:
             raise UsageError(f"max_chunk must be at least 1, not {max_chunk}")
-        self.extension = f".{self.file_ext}" if self.file_ext else ""
-        self._naming = Naming(self.out_fmt, self.extension)
-        self._tree = Tree(self.path, make_missing=make_missing, sync=sync)
-        # What is moved must be safe before its source goes: new directories are synced, too.
-        self._safe_tree = self._tree if sync else Tree(self.path, make_missing=make_missing, sync=True)
-        self._writer = Writer(self._tree, self._safe_tree, conflict=self.conflict, sync=sync, extension=self.extension)
+        DirTarget.__init__(
+            self,
+            Path(path),
+            out_fmt if isinstance(out_fmt, PathTemplate) else PathTemplate(out_fmt or DEFAULT_TEMPLATE),
+            file_ext.removeprefix("."),
+            make_missing=make_missing,
+            conflict=Conflict.REPLACE if force_overwrite else conflict,
+            sync=sync,
+        )
 
     @classmethod
     def parse(cls, text: str, **settings: Any) -> LocalDir:
@@ -158,39 +151,10 @@ class LocalDir(DirSource):
 
     def close(self) -> None:
         """Let go of the open root directory and of the index; the next use opens them again."""
-        self._tree.close()
-        self._safe_tree.close()
-        super().close()
+        DirTarget.close(self)
+        DirSource.close(self)
 
     # -- blocking calls, for worker threads
-
-    def check(self) -> None:
-        """Find out whether anything can be stored here at all, before anything moves. The root is made if missing.
-
-        Raises
-        ------
-        UsageError
-            It is not a directory, or is missing and may not be made.
-        StoreError
-            It cannot be opened or written to.
-        """
-        self._tree.renew()
-        self._safe_tree.renew()
-        self.new_temp().discard()
-
-    def new_temp(self) -> TempFile:
-        """Make a file without a name in the root's file system, for an instance that is still arriving.
-
-        Raises
-        ------
-        StoreError
-            Nothing can be made there.
-        """
-        try:
-            with self._tree.root() as root_fd:
-                return TempFile.create(root_fd)
-        except OSError as exc:
-            raise store_error(exc, self.path) from exc
 
     def path_of(self, instance: Instance) -> Path:
         """Say where an instance goes, if nothing else has its name.
@@ -240,22 +204,11 @@ class LocalDir(DirSource):
     def store_each(
         self, instances: Iterable[tuple[Sequence[str], Instance]], method: TransferMethod = TransferMethod.PROXY
     ) -> Iterator[Named | StoreError | InvalidDicomError]:
-        """Write instances whose paths are known, as `store` does; those of one directory are best given together.
-
-        Parameters
-        ----------
-        instances : iterable of (parts, Instance)
-            Each with its path below the root, as `parts_of` makes it.
-        method : TransferMethod
-
-        Yields
-        ------
-        Named, StoreError or InvalidDicomError
-            For each of them, in that order: what was done, as `Stored` but for its path, or why it could not be.
-        """
+        """Write instances whose paths are known; see `DirTarget.store_each`."""
         members = list(instances)
-        for (parts, instance), result in zip(members, self._writer.store_each(members, method), strict=True):
-            self._noted(result, parts, instance)
+        for (parts, instance), result in zip(members, super().store_each(members, method), strict=True):
+            if self._index is not None:
+                self._noted(result, parts, instance)
             yield result
 
     def store_all(
@@ -290,23 +243,6 @@ class LocalDir(DirSource):
     def _noted(self, stored: Named | DcmError, parts: Sequence[str], instance: Instance) -> None:
         if isinstance(stored, Named) and stored.outcome.moved:
             self._note("/".join([*parts[:-1], stored.name]), instance)
-
-    def parts_of(self, instance: Instance, header: Header | None = None) -> list[str]:
-        """Say where an instance goes, as names of directories and of the file; see `path_of`.
-
-        A header with all attributes of `out_fmt`, where somebody has read one, saves another look.
-        """
-        return self._naming.parts_of(instance.sop_instance_uid, header or self._header(instance))
-
-    def _header(self, instance: Instance) -> Header:
-        if self.out_fmt.tags <= QUERY_TAGS:
-            return instance.header
-        tags = self.out_fmt.tags | QUERY_TAGS
-        if instance.temp is not None:
-            return peek_file(instance.temp.fd, tags)
-        if instance.path is not None and not instance.in_memory:
-            return peek_file(instance.path, tags)
-        return peek(instance.read(0, instance.size), instance.transfer_syntax_uid, tags)
 
     def overlaps(self, other: object) -> bool:
         """Whether another store is the same directory, or one of the two is within the other."""

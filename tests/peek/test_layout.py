@@ -95,6 +95,70 @@ def test_whatever_is_changed_a_scan_says_the_same(
     assert outcomes[0] == outcomes[1]
 
 
+@settings(max_examples=60, deadline=None)
+@given(changes=st.lists(st.tuples(st.integers(128, 1200), st.binary(min_size=1, max_size=4)), min_size=1, max_size=12))
+def test_whatever_differs_from_file_to_file_a_scan_says_the_same(
+    changes: list[tuple[int, bytes]], original: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Each file is the one before it with one more change, or the first one again."""
+    path = tmp_path_factory.getbasetemp() / "changing.dcm"
+    layout_module._layouts.clear()
+    files, last = [original] * 3, original
+    for at, new in changes:
+        last = (last[:at] + new + last[at + len(new) :])[: len(original)]
+        files += [last, original, last]
+    for data_of_file in files:
+        path.write_bytes(data_of_file)
+        outcomes = []
+        for look in (peek_file, scanned):
+            try:
+                outcomes.append(told(look(path, TAGS)))
+            except Exception as exc:  # noqa: BLE001 - whatever it is, both say it
+                outcomes.append((type(exc), str(exc)))
+        assert outcomes[0] == outcomes[1]
+
+
+def test_the_values_of_series_that_take_turns_are_not_mixed_up(tmp_path: Path) -> None:
+    series = [data.write_tiny(tmp_path / str(number), 40, n_series=2) for number in range(2)]
+    for pair in zip(*series, strict=True):
+        for sample in pair:
+            assert told(peek_file(sample.path, TAGS)) == told(scanned(sample.path))
+    assert hits() > 70
+
+
+def test_what_the_files_of_a_series_have_in_common_is_compared_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where every file is of another series than the one before it, that is given up."""
+    paths = [sample.path for sample in data.write_tiny(tmp_path, 60)]
+    for path in paths:
+        peek_file(path, TAGS)
+    (layout,) = (layout for layout in layout_module._layouts.values() if layout is not None)
+    assert layout._n_series < 5
+    assert layout._alike is not None
+    layout._n_series = 1000
+    monkeypatch.setattr(layout._alike, "_expected", ())
+    assert [told(peek_file(path, TAGS)) for path in paths] == [told(scanned(path)) for path in paths]
+    assert layout._alike is None
+
+
+def test_a_file_that_ends_within_its_last_value_is_not_taken_for_whole(original: bytes, tmp_path: Path) -> None:
+    """It was longer when its size was asked for."""
+    path = tmp_path / "a.dcm"
+    last = struct.pack("<HH2sH", 0x0020, 0x9999, b"LO", 8)
+    pixels = original.index(b"\x28\x00\x10\x00US")
+    tags = TAGS | {0x00209999}
+    # No image, which would have to have pixel data.
+    whole = original[:pixels].replace(b"10008.5.1.4.1.1.", b"10008.5.1.4.1.9.") + last + b"lastword"
+    path.write_bytes(whole)
+    for _ in range(4):
+        peek_file(path, tags)
+    (layout,) = (layout for layout in layout_module._layouts.values() if layout is not None)
+    assert layout.hits == 2
+    assert layout.found_in(whole[:-1]) is None
+    assert layout.found_in(whole) is not None
+
+
 def test_a_uid_in_the_file_meta_information_that_is_another_one_is_told(original: bytes, tmp_path: Path) -> None:
     uid = original.index(b"\x02\x00\x03\x00UI") + 8
     path, other = tmp_path / "a.dcm", tmp_path / "b.dcm"

@@ -458,6 +458,92 @@ def test_a_file_that_is_replaced_while_it_is_kept_open_is_not_linked_as_another(
     sorter.close()
 
 
+@pytest.mark.parametrize("method", [TransferMethod.LINK, TransferMethod.LOCAL_COPY])
+def test_a_file_that_has_changed_since_it_was_looked_at_is_not_placed(method: TransferMethod, tmp_path: Path) -> None:
+    paths = [write_file(tmp_path / "mess" / name, f"1.2.{n}") for n, name in enumerate("abc", 1)]
+    sorter = ThreadSorter(LocalDir(tmp_path / "sorted", out_fmt="{SOPInstanceUID}"), method)
+    sorter.look([os.fsencode(path) for path in paths])
+    with open(paths[1], "ab") as file:
+        file.write(b"more")
+    placed = sorter.place([0, 1, 2])
+    sorter.close()
+    assert [each.state for each in placed] == ["sorted", "failed", "sorted"]
+    assert "has changed since it was looked at" in placed[1].reason
+    assert sorted(path.name for path in (tmp_path / "sorted").iterdir()) == ["1.2.1.dcm", "1.2.3.dcm"]
+
+
+def test_a_file_that_changes_while_it_is_linked_is_not_left_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_file(tmp_path / "mess" / "a", "1.2.1")
+    link = os.link
+
+    def changing(*args: Any, **kwargs: Any) -> None:
+        link(*args, **kwargs)
+        os.utime(path, ns=(1, 1))
+
+    monkeypatch.setattr(os, "link", changing)
+    sorter = ThreadSorter(LocalDir(tmp_path / "sorted", out_fmt=TREE), TransferMethod.LINK)
+    sorter.look([os.fsencode(path)])
+    (placed,) = sorter.place([0])
+    sorter.close()
+    assert placed.state == "failed"
+    assert not list((tmp_path / "sorted").rglob("*.dcm"))
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("method", [TransferMethod.LINK, TransferMethod.LOCAL_COPY])
+def test_a_name_that_is_taken_at_the_last_moment(
+    method: TransferMethod, same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_file(tmp_path / "mess" / "a", "1.2.1")
+    other = write_file(tmp_path / "other", "1.2.1" if same else "1.2.2")
+    monkeypatch.setattr(os, "access", lambda *args, **kwargs: False)  # it is not there yet
+    (tmp_path / "sorted").mkdir()
+    (tmp_path / "sorted" / "1.2.1.dcm").hardlink_to(other)
+    sorter = ThreadSorter(LocalDir(tmp_path / "sorted", out_fmt="{SOPInstanceUID}"), method)
+    sorter.look([os.fsencode(path)])
+    (placed,) = sorter.place([0])
+    sorter.close()
+    assert placed.state == ("duplicate" if same else "sorted")
+    assert len(list((tmp_path / "sorted").iterdir())) == (1 if same else 2)
+    assert other.samefile(tmp_path / "sorted" / "1.2.1.dcm")
+
+
+def test_portions_claim_in_their_order_whoever_is_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first portion is looked at last, and has the first file with the name all the same."""
+    monkeypatch.setattr("dcm.sort._sources.PORTION", 10)
+    samples = data.write_tiny(tmp_path / "mess", 40)
+    first = min(sample.path for sample in samples)
+    for n in range(1, 4):  # in the portions behind it
+        (tmp_path / "mess" / f"z{n}").write_bytes(first.read_bytes())
+    look = ThreadSorter.look
+
+    def slowly(self: ThreadSorter, paths: Any) -> Any:
+        if os.fsencode(first) in paths:
+            time.sleep(0.5)
+        return look(self, paths)
+
+    monkeypatch.setattr(ThreadSorter, "look", slowly)
+    report = SortReport()
+    asyncio.run(sort(tmp_path / "mess", LocalDir(tmp_path / "sorted", out_fmt=TREE), report=report, jobs=3))
+    assert report.adds_up()
+    assert report.counts[SortState.DUPLICATE] == 3
+    assert {Path(path).name for path, state, *_ in report.found if state is SortState.DUPLICATE} == {"z1", "z2", "z3"}
+
+
+def test_the_other_processes_import_no_more_than_they_use() -> None:
+    code = "import sys, dcm.sort._child; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path[:] = {sys.path!r}; {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    heavy = {"asyncio", "click", "dataclasses", "hashlib", "inspect", "janus", "msgspec", "pydicom", "rich", "sqlite3"}
+    assert not heavy & {*done.stdout.split()}
+
+
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no second file system")
 @pytest.mark.parametrize("dry_run", [True, False])
 async def test_links_to_another_file_system_are_refused_at_once(dry_run: bool, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -364,7 +363,7 @@ async def test_with_few_associations_finding_and_moving_take_turns() -> None:
                 yield queue
                 order.append("closed")
 
-    source, dest = Slow([*study(1), *study(2)], at_once=2), Narrow(features=replace(MemoryStore.features, at_once=1))
+    source, dest = Slow([*study(1), *study(2)], at_once=2), Narrow(features=MemoryStore.features._replace(at_once=1))
     source.order = order
     await sync(source, dest)
     assert order[:6] == ["open", "found 0", "found 1", "asked", "fetched", "closed"]

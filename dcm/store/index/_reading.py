@@ -14,6 +14,7 @@ from dcm.levels import QueryLevel
 from dcm.peek import QUERY_TAGS, Header, peek_file
 from dcm.query._elements import UID_TAGS, up_to
 from dcm.store.index._codec import PackedHeader, pack_header, pack_instance
+from dcm.store.index._stamp import LeftOut, Stamp, stamp_of
 
 __all__ = ["FileReader", "Finding", "LeftOut", "Stamp", "stamp_of"]
 
@@ -34,30 +35,7 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getatt
 _RACY_NS = 3 * 10**9
 _AHEAD_NS = 3600 * 10**9
 _MAX_KNOWN = 4096
-
-
-class Stamp(NamedTuple):
-    """What tells whether a file has changed."""
-
-    size: int
-    mtime_ns: int
-    inode: int
-
-
-def stamp_of(status: os.stat_result) -> Stamp:
-    """The stamp of a file, its inode in the 64 bits with a sign that SQLite has."""
-    inode = status.st_ino
-    return Stamp(status.st_size, status.st_mtime_ns, inode if inode < 1 << 63 else inode - (1 << 64))
-
-
 _NO_STAMP = Stamp(0, 0, 0)
-
-
-class LeftOut(NamedTuple):
-    """Why a file is not in the index: the kind and the reason for `Report.leave_out`."""
-
-    kind: str
-    reason: str
 
 
 class Finding(NamedTuple):

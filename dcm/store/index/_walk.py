@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from dcm.store.index._reading import LeftOut, Stamp, stamp_of
+from dcm.store.index._stamp import LeftOut, Stamp, stamp_of
 
 __all__ = ["Folder", "walk"]
 
