@@ -79,6 +79,7 @@ class Pool:
         self._last = max([last, *(number_of_segment(name, _SPARE) for name in self._spare)])
         self._wanted = threading.Event()
         self._ready = 1  # so many are to be ready; the reserve as well as soon as they are used at all
+        self._used = False
         self._closing = False
         self._thread = threading.Thread(target=self._prepare_all, name="dcm-spool-log", daemon=True)
         self._thread.start()
@@ -104,6 +105,7 @@ class Pool:
             # The one that has waited longest: one that the disk does not write to is not the next again.
             spare = self._spare.pop(0) if len(self._spare) > self._ready - 1 else ""
             self._ready = 1 + _RESERVE
+            self._used = True
         try:
             return self._begin(spare or self._make(written=False))
         finally:
@@ -192,7 +194,8 @@ class Pool:
             self._wanted.clear()
             try:
                 while len(self._spare) < self._ready and not self._closing:
-                    name = self._make(written=True)
+                    # Under load the disk has better things to do than to write zeros; what is used again was written.
+                    name = self._make(written=not self._used)
                     with self._lock:
                         self._spare.append(name)
             except SpoolFullError:
