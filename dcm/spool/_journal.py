@@ -305,6 +305,9 @@ class Journal:
         # A journal is only set aside where it is certain that something is wrong with it.
         if any(words in text for words in _DAMAGE):
             return DamagedError(text)
+        if type(exc) is sqlite3.DatabaseError and not text:
+            # Python 3.10 loses the words of one that it meets where a statement is reset.
+            return DamagedError("SQLite cannot make anything of it")
         return SpoolError(f"cannot use the journal of the spool {where}: {safe_text(text)}")
 
 

@@ -19,7 +19,7 @@ from tests.spool.running import ForwardProcess, Sender, contents, holds, until
 STEPS = ("write", "fsync", "commit", "link", "dirsync", "journal", "answer", "settle", "unlink")
 OF_LARGE = ("fsync", "link", "dirsync")
 _LARGE = 200_000
-BATCHED = ("settle", "unlink")
+SELDOM = ("settle", "unlink", "link", "dirsync")
 N_SENDERS = 4
 QUICK, SLOW = 20, 200
 
@@ -139,12 +139,12 @@ def _until_first(senders: list[Sender]) -> None:
     until(lambda: any(sender.answers for sender in senders), "nothing was acknowledged")
 
 
-# What is delivered together is settled together, and removed together: that is not done so often.
+# What is delivered together is settled together, and removed together, and few are large: that is not done so often.
 @pytest.mark.parametrize(
     ("step", "n"),
     [
         *((step, 1) for step in STEPS),
-        *(pytest.param(step, 2 if step in BATCHED else 7, marks=pytest.mark.slow) for step in STEPS),
+        *(pytest.param(step, 2 if step in SELDOM else 7, marks=pytest.mark.slow) for step in STEPS),
     ],
 )
 def test_at_each_step_of_a_commit(load: Load, tmp_path: Path, step: str, n: int) -> None:

@@ -67,7 +67,7 @@ def moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Moment]:
     monkeypatch.setattr(_segment, "_sync", sync)
     monkeypatch.setattr(Journal, "write", write)
     with Spool(path) as spool:
-        for i in range(60):
+        for i in range(40):
             what = rng.choice(["new", "new", "again", "again", "settle"])
             if what == "settle":
                 way = rng.choice(WAYS)
