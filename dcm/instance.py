@@ -330,10 +330,8 @@ class Instance:
 
         Parameters
         ----------
-        offset : int
-            From the beginning of the data set.
-        n : int
-            How many bytes.
+        offset, n : int
+            From where on in the data set, and how many bytes.
 
         Returns
         -------

@@ -32,7 +32,8 @@ __all__ = ["Forwarder"]
 
 log = logging.getLogger(__name__)
 
-# Whoever writes at the same moment shares one commit: so many may.
+# Large instances are written by these while they come, and what is looked for in the journal is by them, too; small
+# instances have a thread of their own.
 _THREADS = 8
 # What arrives within so many seconds is delivered together.
 _GATHER = 0.1

@@ -108,7 +108,7 @@ class Reception:
     router : Router
         Says where it goes.
     bridge : Bridge
-        Its threads write. As many of them as there are write at the same moment, and share one commit.
+        A lane of it writes small instances, all that have come meanwhile at a time; its other threads write large ones.
     admitted : callable
         Called in the event loop with the ways on which there is something new.
     broken : callable
