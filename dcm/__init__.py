@@ -11,9 +11,9 @@ they are first used, so that ``import dcm`` takes no time::
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from dcm import _lazy
 from dcm._version import __version__
 
 if TYPE_CHECKING:
@@ -36,17 +36,7 @@ else:
         "QueryResult": "dcm.query",
         "RemoteNode": "dcm.node",
     }
-
-    def __getattr__(name):
-        """Import a public name when it is first asked for (PEP 562)."""
-        module = _EXPORTS.get(name)
-        if module is None:
-            raise AttributeError(f"module 'dcm' has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(module), name)
-        return value
-
-    def __dir__():
-        return sorted({*globals(), *_EXPORTS})
+    __getattr__, __dir__ = _lazy.lazy(__name__, _EXPORTS)
 
 
 __all__ = [

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["Buffer", "TempFile", "publish_small"]
+__all__ = ["Buffer", "TempFile", "left_after", "publish_small"]
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -129,7 +129,7 @@ class TempFile:
             if total:
                 if not written:
                     raise OSError(errno.EIO, os.strerror(errno.EIO))
-                batch = list(_after(batch, written))
+                batch = list(left_after(batch, written))
 
     def pread(self, n: int, offset: int) -> bytes:
         """Read up to ``n`` bytes at ``offset``; fewer at the end of the file."""
@@ -298,7 +298,7 @@ def _fd_links_work() -> bool:
     return Path(_FD_LINKS).is_dir()
 
 
-def _after(buffers: Sequence[Buffer], n: int) -> Iterator[memoryview]:
+def left_after(buffers: Sequence[Buffer], n: int) -> Iterator[memoryview]:
     """What is left of some buffers after their first ``n`` bytes."""
     for buffer in buffers:
         view = memoryview(buffer).cast("B")

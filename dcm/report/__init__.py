@@ -6,9 +6,9 @@ A `TransferReport` knows the state of every instance at every destination, a `Qu
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from dcm._lazy import lazy
 from dcm.report.outcome import Outcome, Problem, ProblemLog
 
 if TYPE_CHECKING:
@@ -26,17 +26,7 @@ else:
         "Report": "dcm.report._base",
         "TransferReport": "dcm.report.transfer",
     }
-
-    def __getattr__(name):
-        """Import a public name when it is first asked for (PEP 562)."""
-        module = _EXPORTS.get(name)
-        if module is None:
-            raise AttributeError(f"module 'dcm.report' has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(module), name)
-        return value
-
-    def __dir__():
-        return sorted({*globals(), *_EXPORTS})
+    __getattr__, __dir__ = lazy(__name__, _EXPORTS)
 
 
 __all__ = [

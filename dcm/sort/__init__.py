@@ -13,8 +13,9 @@ content, never by its name; where it goes, a template makes of its attributes (`
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from dcm._lazy import lazy
 
 if TYPE_CHECKING:
     from dcm.sort._formats import FORMATS as FORMATS
@@ -37,17 +38,7 @@ else:
         "sort": "dcm.sort._sort",
         "template_of": "dcm.sort._formats",
     }
-
-    def __getattr__(name):
-        """Import a public name when it is first asked for (PEP 562)."""
-        module = _EXPORTS.get(name)
-        if module is None:
-            raise AttributeError(f"module 'dcm.sort' has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(module), name)
-        return value
-
-    def __dir__():
-        return sorted({*globals(), *_EXPORTS})
+    __getattr__, __dir__ = lazy(__name__, _EXPORTS)
 
 
 __all__ = ["FORMATS", "Conflict", "SortReport", "SortState", "SortedFile", "example_of", "sort", "template_of"]

@@ -11,9 +11,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from dcm._lazy import lazy
 from dcm.spool._spool import Spool
 from dcm.spool._words import (
     NO_WAY,
@@ -43,17 +43,7 @@ else:
         "Snapshot": "dcm.spool._snapshot",
         "Tally": "dcm.spool._reception",
     }
-
-    def __getattr__(name):
-        """Import a public name when it is first asked for (PEP 562)."""
-        module = _EXPORTS.get(name)
-        if module is None:
-            raise AttributeError(f"module 'dcm.spool' has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(module), name)
-        return value
-
-    def __dir__():
-        return sorted({*globals(), *_EXPORTS})
+    __getattr__, __dir__ = lazy(__name__, _EXPORTS)
 
 
 __all__ = [

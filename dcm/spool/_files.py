@@ -359,7 +359,7 @@ class Files:
 
     def held(self, numbers: Iterable[int]) -> set[int]:
         """Those of some numbers of which something may be there still, though nobody needs it."""
-        return {number for number in numbers if number in self.stuck} | self.log.held(numbers)
+        return {number for number in numbers if number in self.stuck} | self.log.uses.held(numbers)
 
     # -- looking through all of them ------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dcm._atomic import Buffer
@@ -224,7 +224,7 @@ class Log:
     def give_up(self, names: Sequence[Name]) -> None:
         """Say that instances that were appended get no entries."""
         self.uses.given_up(names)
-        self._mark(names)
+        self.discard(names)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -280,17 +280,6 @@ class Log:
             # One with another number was about to be used again.
             yield segment.batches() if segment is not None and segment.number == number else iter(())
 
-    def sync(self, number: int) -> None:
-        """Put all that is in a segment on stable storage.
-
-        Raises
-        ------
-        OSError
-            That failed.
-        """
-        with self._open(number, FLAGS) as fd:
-            os.fsync(fd)
-
     @contextlib.contextmanager
     def _open(self, number: int, flags: int = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) -> Iterator[int]:
         fd = os.open(name_of_segment(number), flags, dir_fd=self._fd)
@@ -320,13 +309,9 @@ class Log:
         """Say once of instances that had entries that they are needed no more."""
         if self._owner:  # what another process writes could be in a segment that is used again meanwhile
             self.uses.forgotten(names)
-            self._mark(names)
+            self.discard(names)
 
     def discard(self, names: Sequence[Name]) -> None:
-        """Say that instances that have no entry are needed no more."""
-        self._mark(names)
-
-    def _mark(self, names: Sequence[Name]) -> None:
         """Write that instances are needed no more, for the day on which the journal is lost; then see what is free."""
         by_segment: dict[int, list[Name]] = defaultdict(list)
         for name in names:
@@ -347,10 +332,6 @@ class Log:
         """
         with self._open(name.segment) as fd:
             return is_needed(fd, name.position)
-
-    def held(self, numbers: Iterable[int]) -> set[int]:
-        """Those of some numbers that may be in a segment still, needed or not."""
-        return self.uses.held(numbers)
 
     def sparse(self) -> list[int]:
         """Segments that what is needed should move away from."""

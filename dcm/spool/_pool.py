@@ -33,9 +33,9 @@ def segment_size(total: int) -> int:
     return size
 
 
-def name_of_segment(number: int) -> str:
+def name_of_segment(number: int, ending: str = _SEGMENT) -> str:
     """The file of a segment."""
-    return f"{number:012x}{_SEGMENT}"
+    return f"{number:012x}{ending}"
 
 
 def number_of_segment(name: str, ending: str = _SEGMENT) -> int:
@@ -141,7 +141,7 @@ class Pool:
         OSError
             That is not possible.
         """
-        name, spare = name_of_segment(number), f"{number:012x}{_SPARE}"
+        name, spare = name_of_segment(number), name_of_segment(number, _SPARE)
         with self._lock, contextlib.suppress(FileNotFoundError):  # somebody has removed it
             if len(self._spare) < self._most:
                 os.rename(name, spare, src_dir_fd=self._fd, dst_dir_fd=self._fd)
@@ -176,7 +176,7 @@ class Pool:
     def _make(self, *, written: bool) -> str:
         """Make the file of a spare segment."""
         self._check_room(self._size)
-        name = f"{self._new_number():012x}{_SPARE}"
+        name = name_of_segment(self._new_number(), _SPARE)
         fd = os.open(name, FLAGS | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self._fd)
         try:
             os.fchmod(fd, 0o600)

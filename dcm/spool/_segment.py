@@ -28,7 +28,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from dcm._atomic import Buffer
+from dcm._atomic import Buffer, left_after
 
 __all__ = [
     "BLOCK",
@@ -302,15 +302,11 @@ def checksum(images: Iterable[Sequence[Buffer]]) -> int:
 def _write(fd: int, buffers: Sequence[Buffer], position: int) -> None:
     """Write all of some buffers."""
     for start in range(0, len(buffers), _IOV_MAX):
-        part = [memoryview(buffer).cast("B") for buffer in buffers[start : start + _IOV_MAX]]
-        left = sum(map(len, part))
+        part: Sequence[Buffer] = buffers[start : start + _IOV_MAX]
+        left = sum(len(buffer) for buffer in part)
         while left:
             n = os.pwritev(fd, part, position)
             position += n
             left -= n
-            while n and part:
-                taken = min(n, len(part[0]))
-                n -= taken
-                part[0] = part[0][taken:]
-                if not part[0]:
-                    part.pop(0)
+            if left:
+                part = list(left_after(part, n))

@@ -86,6 +86,36 @@ def uids(deliveries: Sequence[Delivery]) -> list[str]:
     return [delivery.sop_instance_uid for delivery in deliveries]
 
 
+def segments(path: Path, ending: str = "seg") -> list[Path]:
+    """The files of the log."""
+    return sorted(path.glob(f"log/*.{ending}"))
+
+
+def pixels_of(uid: str) -> bytes:
+    """Two hundred KiB that no other instance has: five of them fill a segment of a MiB."""
+    return uid.encode() * ((200 << 10) // len(uid))
+
+
+def fill_segments(spool: Spool, n: int, prefix: str = "1") -> list[str]:
+    """Bring in what fills so many segments of a MiB; gives the UIDs."""
+    named = [f"{prefix}.{i}" for i in range(5 * n)]
+    for uid in named:
+        admit(spool, uid, "pacs", pixels=pixels_of(uid))
+    return named
+
+
+def quarantine_some(spool: Spool, n: int) -> list[str]:
+    """Deliver all but every tenth, which the destination refuses; gives the UIDs of those."""
+    refused = []
+    for round_ in range(n):
+        fill_segments(spool, 2, str(round_))
+        out = take(spool, "pacs")
+        settle(spool, out[:-1])
+        settle(spool, out[-1:], QUARANTINED, "refused")
+        refused.append(out[-1].sop_instance_uid)
+    return refused
+
+
 def recount(path: Path) -> None:
     """Fail where the counts of a journal are not those of its rows, or a file and its entry do not match."""
     db = sqlite3.connect(path / "journal.sqlite")

@@ -21,14 +21,17 @@ from tests.spool.support import (
     DELIVERED,
     HERE,
     LOST,
-    QUARANTINED,
     QUEUED,
     Route,
     admit,
     files,
+    fill_segments,
     held,
     in_log,
+    pixels_of,
+    quarantine_some,
     recount,
+    segments,
     settle,
     take,
     uids,
@@ -43,20 +46,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "spool"
 
 
-def segments(path: Path, ending: str = "seg") -> list[Path]:
-    return sorted(path.glob(f"log/*.{ending}"))
-
-
 def no_route(instance: Instance) -> NoReturn:
     raise AssertionError("nothing has to be routed anew")
-
-
-def fill_segments(spool: Spool, n: int, prefix: str = "1", *ways: str) -> list[str]:
-    """Bring in what fills so many segments of a MiB."""
-    named = [f"{prefix}.{i}" for i in range(5 * n)]
-    for uid in named:
-        admit(spool, uid, *(ways or ("pacs",)), pixels=uid.encode() * (200 * KIB // len(uid)))
-    return named
 
 
 def data_of(spool: Spool, uid: str) -> bytes:
@@ -248,7 +239,7 @@ def test_what_is_needed_is_never_written_over(path: Path) -> None:
             settle(spool, [d for d in take(spool, "pacs") if d.sop_instance_uid not in kept])
             spool.give_back(spool.ls())
             for uid in kept:
-                assert data_of(spool, uid).endswith(uid.encode() * (200 * KIB // len(uid)))
+                assert data_of(spool, uid).endswith(pixels_of(uid))
         assert sorted(uids(list(spool.ls()))) == sorted(kept)
         recount(path)
 
@@ -328,18 +319,6 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dcm.spool._moving._PAUSE", 0)
 
 
-def quarantine_some(spool: Spool, n: int) -> list[str]:
-    """Deliver all but every tenth, which the destination refuses."""
-    refused = []
-    for round_ in range(n):
-        fill_segments(spool, 2, str(round_))
-        out = take(spool, "pacs")
-        settle(spool, out[:-1])
-        settle(spool, out[-1:], QUARANTINED, "refused")
-        refused.append(out[-1].sop_instance_uid)
-    return refused
-
-
 @pytest.mark.usefixtures("no_pause")
 def test_what_waits_does_not_keep_a_segment_each(path: Path) -> None:
     with Spool(path) as spool:
@@ -349,7 +328,7 @@ def test_what_waits_does_not_keep_a_segment_each(path: Path) -> None:
         recount(path)
         assert spool.counts().adds_up
         for uid in refused:
-            assert data_of(spool, uid).endswith(uid.encode() * (200 * KIB // len(uid)))
+            assert data_of(spool, uid).endswith(pixels_of(uid))
     with Spool(path) as spool:
         found = spool.recover(no_route)
         assert (found.readmitted, found.removed, found.n_lost) == (0, 0, 0)
@@ -359,7 +338,7 @@ def test_what_waits_does_not_keep_a_segment_each(path: Path) -> None:
         # The same again is known, wherever it is.
         assert spool.admit(make("9"), HERE, Route("pacs")).kind is Arrival.NEW
         uid = refused[0]
-        again = spool.admit(make(uid, pixels=uid.encode() * (200 * KIB // len(uid))), HERE, Route("pacs"))
+        again = spool.admit(make(uid, pixels=pixels_of(uid)), HERE, Route("pacs"))
         assert (again.kind, again.n_deliveries) == (Arrival.REPEATED, 0)
         settle(spool, out)
         assert files(path) == []

@@ -19,7 +19,22 @@ from dcm.spool import Arrival, Spool, _pool, _segment
 from dcm.spool._intake import Arrived
 from dcm.spool._queue import Queues
 from tests.spool.conftest import SEGMENT
-from tests.spool.support import DELIVERED, HERE, QUARANTINED, QUEUED, Route, admit, files, in_log, recount, settle, take
+from tests.spool.support import (
+    DELIVERED,
+    HERE,
+    QUEUED,
+    Route,
+    admit,
+    files,
+    fill_segments,
+    in_log,
+    pixels_of,
+    quarantine_some,
+    recount,
+    segments,
+    settle,
+    take,
+)
 from tests.spool.support import uids as uids_of
 from tests.store.instances import make
 
@@ -35,24 +50,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "spool"
 
 
-def segments(path: Path) -> list[Path]:
-    return sorted(path.glob("log/*.seg"))
-
-
 def no_route(instance: Instance) -> NoReturn:
     raise AssertionError("nothing has to be routed anew")
-
-
-def fill_segments(spool: Spool, n: int, prefix: str = "1") -> list[str]:
-    """Bring in what fills so many segments of a MiB."""
-    named = [f"{prefix}.{i}" for i in range(5 * n)]
-    for uid in named:
-        admit(spool, uid, "pacs", pixels=pixels_of(uid))
-    return named
-
-
-def pixels_of(uid: str) -> bytes:
-    return uid.encode() * (200 * KIB // len(uid))
 
 
 def is_right(spool: Spool, uid: str) -> bool:
@@ -497,17 +496,6 @@ def test_no_thread_dies_of_a_disk_that_does_not_answer(
 
 
 # -- moving ------------------------------------------------------------------------------------------------------------
-
-
-def quarantine_some(spool: Spool, n: int) -> list[str]:
-    refused = []
-    for round_ in range(n):
-        fill_segments(spool, 2, str(round_))
-        out = take(spool, "pacs")
-        settle(spool, out[:-1])
-        settle(spool, out[-1:], QUARANTINED, "refused")
-        refused.append(out[-1].sop_instance_uid)
-    return refused
 
 
 def test_a_disk_that_is_full_in_the_middle_of_a_move(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

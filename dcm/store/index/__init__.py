@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from dcm._lazy import lazy
 
 if TYPE_CHECKING:
     from dcm.store.index._files import IndexedFile as IndexedFile
@@ -18,17 +19,7 @@ else:
         "ScanResult": "dcm.store.index._scan",
         "remove_all": "dcm.store.index._places",
     }
-
-    def __getattr__(name):
-        """Import a public name when it is first asked for (PEP 562)."""
-        module = _EXPORTS.get(name)
-        if module is None:
-            raise AttributeError(f"module 'dcm.store.index' has no attribute {name!r}")
-        value = globals()[name] = getattr(importlib.import_module(module), name)
-        return value
-
-    def __dir__():
-        return sorted({*globals(), *_EXPORTS})
+    __getattr__, __dir__ = lazy(__name__, _EXPORTS)
 
 
 __all__ = ["Index", "IndexedFile", "ScanResult", "remove_all"]
