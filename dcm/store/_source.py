@@ -60,7 +60,7 @@ class DirSource:
         self._index: IndexType | None = None
         self._fresh = False
         self._users: list[Bridge] = []
-        self._index_lock = threading.Lock()
+        self._index_lock = threading.RLock()
 
     @property
     def _name(self) -> str:
@@ -100,12 +100,18 @@ class DirSource:
         try:
             index.add(path, instance.header)
         except StoreError as exc:
-            self._give_up_index(exc)  # the instance is stored none the less
+            self._give_up_index(index, exc)  # the instance is stored none the less
 
-    def _give_up_index(self, error: StoreError) -> None:
-        """Go on without the index until it is asked again: what it has not been told, it will read."""
-        log.warning("%s", error.message)
-        self._index, self._fresh = None, False
+    def _give_up_index(self, index: IndexType, error: StoreError) -> None:
+        """Go on without the index until it is asked again: what it has not been told, it will read.
+
+        Several threads may find at once that it cannot be used; only the first says so. Where it is being brought up to
+        date this waits: what it was not told meanwhile must be looked for afterwards.
+        """
+        with self._index_lock:
+            if self._index is index:
+                log.warning("%s", error.message)
+                self._index, self._fresh = None, False
 
     def _rest(self) -> None:
         """Close the files of the index, where nothing is under way."""
@@ -115,7 +121,7 @@ class DirSource:
             try:
                 self._index.close()
             except StoreError as exc:
-                self._give_up_index(exc)
+                self._give_up_index(self._index, exc)
 
     def _opened(self) -> IndexType:
         """The index, opened; with the lock held."""

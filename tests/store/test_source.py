@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import shutil
@@ -499,8 +500,11 @@ async def test_an_index_that_cannot_be_written_loses_no_instance(
 
     directory = LocalDir(root)
     await directory.query()
+    together = threading.Barrier(2)  # both files are written before either is told that the index has failed
 
     def refuse(*_: object) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(5)
         raise StoreError("cannot use the index: disk full")
 
     monkeypatch.setattr(Index, "add", refuse)
