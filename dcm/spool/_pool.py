@@ -20,7 +20,10 @@ _SMALLEST = 256 << 10
 # Of the file system: a segment, and those that are spare.
 _PART, _SPARE_PART = 256, 50
 _FEWEST_SPARE, _MOST_SPARE = 2, 16
-_RESERVE = 1
+# Before anything comes: a study or two are to find blocks that were written before, which take their bytes faster.
+_PREPARED = 8
+# Then: one that is next, and one that is kept for the journal.
+_NEXT, _RESERVE = 1, 1
 _SEGMENT, _SPARE = ".seg", ".spare"
 FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -78,7 +81,6 @@ class Pool:
         self._spare = [name for name in os.listdir(fd) if number_of_segment(name, _SPARE)]
         self._last = max([last, *(number_of_segment(name, _SPARE) for name in self._spare)])
         self._wanted = threading.Event()
-        self._ready = 1  # so many are to be ready; the reserve as well as soon as they are used at all
         self._used = False
         self._closing = False
         self._thread = threading.Thread(target=self._prepare_all, name="dcm-spool-log", daemon=True)
@@ -103,8 +105,7 @@ class Pool:
         """
         with self._lock:
             # The one that has waited longest: one that the disk does not write to is not the next again.
-            spare = self._spare.pop(0) if len(self._spare) > self._ready - 1 else ""
-            self._ready = 1 + _RESERVE
+            spare = self._spare.pop(0) if len(self._spare) > self._kept else ""
             self._used = True
         try:
             return self._begin(spare or self._make(written=False))
@@ -158,10 +159,20 @@ class Pool:
             Also that of the last one. It is kept for the journal, which must grow on a full disk, too.
         """
         with self._lock:
-            kept = 0 if reserve else self._ready - 1
+            kept = 0 if reserve else self._kept
             names, self._spare = self._spare[kept:], self._spare[:kept]
         self._remove(names)
         return bool(names)
+
+    @property
+    def _kept(self) -> int:
+        """How many are kept for the journal, as soon as anything is written at all."""
+        return _RESERVE if self._used else 0
+
+    @property
+    def _ready(self) -> int:
+        """How many are to be ready."""
+        return _NEXT + _RESERVE if self._used else min(_PREPARED, self._most)
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:

@@ -205,7 +205,7 @@ class _Look:
     def strays(self) -> Iterator[Name]:
         """Yield what has no entry, and is not through.
 
-        What has one need not be read: batches that are small have to be, to know whether they are complete.
+        What has one need not be read. Of a batch that has not, all records are, to know whether it is complete.
         """
         with self._files.log.batches(self._segment) as batches:
             while page := list(islice(batches, _PAGE)):

@@ -7,13 +7,13 @@ all of its blocks on the disk before the first instance comes: what a batch of t
 
     segment   header, 4096 bytes: magic, number, salt, size, checksum
               batch, batch, ...   each begins at a multiple of 4096
-    batch     head: magic, salt, position, length, number of records, flags, checksum of the data, checksum of the head
+    batch     head: magic, salt, position, length, number of records, checksum of the records, checksum of the head
               for each record: number, when it arrived, where in the batch it is, bytes before the data set, bytes of it
               records, each 8 bytes that say whether it is still needed, and a DICOM file: preamble, meta, data set
 
-A batch whose head is there is complete: the head is written when all else is on stable storage, or, for a small batch,
-has a checksum of its records. The salt is made anew for each use of a file: nothing that an earlier use has left in it,
-and nothing that a sender has put into an instance, is taken for a batch.
+A batch counts when its records have the checksum that its head says: so it can be written in one go, and the disk be
+waited for once. The salt is made anew for each use of a file: nothing that an earlier use has left in it, and nothing
+that a sender has put into an instance, is taken for a batch.
 """
 
 from __future__ import annotations
@@ -54,12 +54,9 @@ BATCH_MAGIC = b"dcm bat\x01"
 _SALT = 8
 _NEEDED, DONE = bytes(8), b"is done\n"
 HEADER = struct.Struct("<8sQ8sQ")
-HEAD = struct.Struct("<8s8sQQIII")  # and the checksum of all of the head
+HEAD = struct.Struct("<8s8sQQII")  # and the checksum of all of the head
 RECORD = struct.Struct("<QQIIQ")
 CHECK = struct.Struct("<I")
-CHECKED = 1  # flag: complete if the checksum of the data is right
-# Up to here the checksum of a batch takes less time than one more write.
-_CHECKED_SIZE = 128 << 10
 _IOV_MAX = 1000
 FILL = 1 << 20
 _NO_FALLOCATE = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
@@ -136,7 +133,7 @@ class Segment:
         images : sequence of sequence of buffers
             The bytes of each, ``offset + size`` of them.
         step : callable
-            Told the name of each step before it is done: write, fsync, commit.
+            Told the name of each step before it is done: write, fsync.
 
         Raises
         ------
@@ -156,25 +153,16 @@ class Segment:
         length = _rounded(at, BLOCK)
         if length > at:
             body.append(bytes(length - at))  # whole blocks: none has to be read to write a part of it
-        checked = length <= _CHECKED_SIZE
-        check = checksum(images) if checked else 0
-        head = self._head(position, length, placed, CHECKED if checked else 0, check)
+        head = self._head(position, length, placed, checksum(images))
         step("write")
-        if checked:
-            _write(self.fd, [head, *body], position)
-            step("commit")
-        else:
-            _write(self.fd, [bytes(n_head), *body], position)
-            step("fsync")
-            _sync(self.fd)
-            step("commit")
-            _write(self.fd, [head], position)
+        _write(self.fd, [head, *body], position)
+        step("fsync")
         _sync(self.fd)
         self.end = position + length
         return placed
 
-    def _head(self, position: int, length: int, records: Sequence[Record], flags: int, check: int) -> bytes:
-        parts = [HEAD.pack(BATCH_MAGIC, self.salt, position, length, len(records), flags, check)]
+    def _head(self, position: int, length: int, records: Sequence[Record], check: int) -> bytes:
+        parts = [HEAD.pack(BATCH_MAGIC, self.salt, position, length, len(records), check)]
         parts += (RECORD.pack(r.number, r.received_ns, r.position - position, r.offset, r.size) for r in records)
         head = b"".join(parts)
         return (head + CHECK.pack(zlib.crc32(head))).ljust(head_size(len(records)), b"\0")

@@ -11,7 +11,6 @@ from dcm.spool._segment import (
     BATCH_MAGIC,
     BLOCK,
     CHECK,
-    CHECKED,
     FILL,
     HEAD,
     HEADER,
@@ -43,7 +42,7 @@ class Batch:
         What is before it was a batch, and is none any more.
     """
 
-    def __init__(self, fd: int, length: int, records: list[Record], check: int | None) -> None:
+    def __init__(self, fd: int, length: int, records: list[Record], check: int) -> None:
         self.length = length
         self.records = records
         self.behind_damage = False
@@ -51,15 +50,13 @@ class Batch:
         self._check = check
 
     def is_complete(self) -> bool:
-        """Whether all of it is there; that of a large one is known, and a small one is read for it.
+        """Whether all of it is there: its records are read for that.
 
         Raises
         ------
         OSError
             It cannot be read.
         """
-        if self._check is None:
-            return True
         return self._check == checksum([[read_all(self._fd, r.offset + r.size, r.position)] for r in self.records])
 
 
@@ -127,7 +124,7 @@ class SegmentReader:
         head = os.pread(self._fd, head_size(MOST_RECORDS), position)
         if len(head) < HEAD.size:
             return None
-        magic, salt, own, length, count, flags, check = HEAD.unpack_from(head)
+        magic, salt, own, length, count, check = HEAD.unpack_from(head)
         end = HEAD.size + RECORD.size * count
         if (magic, salt, own) != (BATCH_MAGIC, self._salt, position) or not 0 < count <= MOST_RECORDS:
             return None
@@ -137,7 +134,7 @@ class SegmentReader:
             Record(number, received_ns, offset, size, position + at)
             for number, received_ns, at, offset, size in RECORD.iter_unpack(head[HEAD.size : end])
         ]
-        return Batch(self._fd, length, records, check if flags & CHECKED else None)
+        return Batch(self._fd, length, records, check)
 
 
 def read_header(fd: int) -> SegmentReader | None:

@@ -209,8 +209,9 @@ async def test_a_peer_that_hangs_up_anywhere(local: LocalEntity, dcmtk_archive: 
                 errors.append((offset, proxy, error))
     for offset, proxy, failure in errors:
         assert re.search(f"{re.escape(str(proxy.node))} (hung up|aborted)", failure.message), (offset, failure.message)
-    # Only the answer to our release is after the answer to the C-ECHO.
-    assert answered in (3, 4)
+    # Only the answer to our release comes after that to the C-ECHO, which is lost with the connection if we are slow.
+    assert answered in (1, 2, 3, 4)
+    assert answered + len(errors) == len(range(0, n_bytes + 1, 3))
 
 
 async def test_an_abort_says_what_may_be_the_reason(local: LocalEntity) -> None:

@@ -33,10 +33,12 @@ def free_port() -> int:
     """A TCP port that nobody listens on, and that is given only once in a run.
 
     It lies below the range that the kernel takes the local ports of outgoing connections from, so that no connection
-    made between now and the use of the port can take it.
+    made between now and the use of the port can take it. Of several workers of one run each has ports of its own.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    n_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     for _ in range(1000):
-        port = random.randrange(15000, 32000)
+        port = random.randrange(15000 + worker % n_workers, 32000, n_workers)
         if port in _ports_given:
             continue
         with socket.socket() as sock:

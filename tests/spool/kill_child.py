@@ -1,8 +1,7 @@
 """A process that works with a spool, tells what it was told, and dies at a step: see test_spool_kill.py.
 
 ``python -m tests.spool.kill_child SPOOL LOG STEP COUNT HOW``: works until STEP has been reached COUNT times, and kills
-itself. HOW is how the spool keeps instances: in ``files`` of their own, in a ``log``, or ``twice``, in a log to which
-each batch is written in two steps.
+itself. HOW is how the spool keeps instances: in ``files`` of their own, or in a ``log``.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dcm.instance import Instance
-from dcm.spool import Admitted, DeliveryState, Settled, Spool, _segment
+from dcm.spool import Admitted, DeliveryState, Settled, Spool
 from tests.spool.support import HERE
 from tests.store.instances import make
 
@@ -43,8 +42,6 @@ class Work:
         self.step = step
         self.left = count
         self.lock = threading.Lock()
-        if how == "twice":
-            _segment._CHECKED_SIZE = 0
         self.spool = Spool(path, min_free=0, step=self.at, segment_size=0 if how == "files" else SEGMENT)
 
     def at(self, step: str) -> None:

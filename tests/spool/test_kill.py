@@ -16,8 +16,8 @@ from tests.data import Sample
 from tests.peers import DcmtkStorescp
 from tests.spool.running import ForwardProcess, Sender, contents, holds, until
 
-STEPS = ("write", "fsync", "commit", "link", "dirsync", "journal", "answer", "settle", "unlink")
-OF_LARGE = ("fsync", "link", "dirsync")
+STEPS = ("write", "fsync", "link", "dirsync", "journal", "answer", "settle", "unlink")
+OF_LARGE = ("link", "dirsync")
 _LARGE = 200_000
 SELDOM = ("settle", "unlink", "link", "dirsync")
 N_SENDERS = 4

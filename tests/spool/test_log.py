@@ -67,8 +67,7 @@ def test_an_instance_comes_and_goes(path: Path, size: int) -> None:
         instance = make("1.1", pixels=b"x" * size)
         admitted = spool.admit(instance, HERE, Route("pacs"))
         assert admitted.kind is Arrival.NEW
-        synced = ["write", "commit"] if size == 10 else ["write", "fsync", "commit"]
-        assert steps == [*synced, "journal", "answer"]
+        assert steps == ["write", "fsync", "journal", "answer"]
         assert files(path) == []
         ((segment, position),) = in_log(path).values()
         expected = instance.meta_bytes() + bytes(instance.read(0, instance.size))
@@ -97,7 +96,7 @@ def test_those_that_come_together_are_one_batch(path: Path) -> None:
         arrived = [Arrived(make(f"1.{i}"), Origin(f"CT{i}"), Route("pacs")) for i in range(10)]
         outcomes = spool.admit_all(arrived)
         assert [getattr(outcome, "kind", outcome) for outcome in outcomes] == [Arrival.NEW] * 10
-        assert steps == ["write", "commit", "journal", *["answer"] * 10]
+        assert steps == ["write", "fsync", "journal", *["answer"] * 10]
         out = take(spool, "pacs")
         assert uids(out) == [f"1.{i}" for i in range(10)]
         assert [delivery.origin.calling_ae for delivery in out] == [f"CT{i}" for i in range(10)]
@@ -554,15 +553,26 @@ def wait_for(condition: Callable[[], bool]) -> None:
     raise AssertionError("it does not happen")
 
 
-def test_one_is_ready_before_anything_comes(path: Path) -> None:
+def test_some_are_ready_before_anything_comes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled: list[bool] = []
+    real = _pool.fill
+
+    def fill(fd: int, size: int, *, written: bool) -> None:
+        real(fd, size, written=written)
+        filled.append(written)
+
+    monkeypatch.setattr(_pool, "fill", fill)
     with Spool(path) as spool:
         pool = spool._files.log._pool
         assert pool is not None
-        wait_for(lambda: len(pool._spare) == 1)
-        (file,) = segments(path, "spare")
-        assert file.stat().st_blocks * 512 >= SEGMENT
+        wait_for(lambda: len(pool._spare) == 8)
+        assert [file.stat().st_blocks * 512 >= SEGMENT for file in segments(path, "spare")] == [True] * 8
         admit(spool, "1", "pacs")
-        wait_for(lambda: len(pool._spare) == 2)  # and one that is kept for the journal
+        pool.drop()
+        assert len(segments(path, "spare")) == 1  # that is kept for the journal
+        pool._wanted.set()
+        wait_for(lambda: len(pool._spare) == 2)  # the next one, too
+    assert filled == [True] * 8 + [False]  # not with zeros while something comes
     assert len(segments(path)) == 1
     assert len(segments(path, "spare")) == 2
 

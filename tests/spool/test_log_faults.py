@@ -76,7 +76,7 @@ def crash_at(step: str) -> Callable[[str], None]:
 # -- what was never synced -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("size", "step"), [(20 * KIB, "commit"), (200 * KIB, "journal")])
+@pytest.mark.parametrize(("size", "step"), [(20 * KIB, "fsync"), (200 * KIB, "fsync"), (200 * KIB, "journal")])
 def test_what_a_crash_has_left_is_written_once_more(
     path: Path, monkeypatch: pytest.MonkeyPatch, size: int, step: str
 ) -> None:

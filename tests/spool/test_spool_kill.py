@@ -17,8 +17,7 @@ from tests.spool.support import files, held, recount
 
 STEPS = {
     "files": ("write", "fsync", "link", "dirsync", "journal", "answer", "settle", "unlink"),
-    "log": ("write", "commit", "journal", "answer", "settle", "unlink"),
-    "twice": ("write", "fsync", "commit", "journal", "answer"),
+    "log": ("write", "fsync", "journal", "answer", "settle", "unlink"),
 }
 BATCH = 5  # a courier of the child has as many under way
 
