@@ -1,7 +1,7 @@
 """Receive what storescu sends by dcm forward, which keeps it safe before it answers, beside storescp, which does not.
 
-Timed are the senders, from their start until the last of them has its last acknowledgement; ``dcm forward`` delivers
-into a directory meanwhile, and after the clock has stopped. Then the memory of a forwarder after 2,000 and after 20,000
+Timed are the senders, from their start until the last of them has its last acknowledgement, into receivers that have
+been up for a second; ``dcm forward`` delivers into a directory meanwhile, and after the clock has stopped. Then the memory of a forwarder after 2,000 and after 20,000
 instances. ``python -m benchmarks.bench_forward --help`` says more.
 """
 
@@ -45,6 +45,8 @@ BAR = 1.5
 # How much more memory a forwarder may have after 20,000 instances than after 2,000.
 MEMORY_BAR = 20_000_000
 _DRAIN_WITHIN = 300.0
+# Seconds that a receiver has to itself before anything comes: who waits for studies all day has that.
+_UP_FOR = 1.0
 
 
 class Forwarder(PeerProcess):
@@ -122,6 +124,7 @@ class Setup:
     def run(self, make_receiver: Callable[[Path], Receiver]) -> float:
         """Start a receiver, send it everything, and see that it has everything."""
         with fresh_directory(self.work_dir / "receiver") as directory, make_receiver(directory) as receiver:
+            time.sleep(_UP_FOR)
             seconds = send_all(receiver, self.directories, nodelay_env(self.nodelay), self.work_dir / "storescu.log")
             if isinstance(receiver, Forwarder):
                 receiver.drained(self.n_files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,7 +11,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Input"]
 
-_BUFFER_SIZE = 1 << 18
+# Most CT and MR images come in one piece, then; what comes is dealt with before anything else is read, so all connections
+# of a thread share it.
+_BUFFER_SIZE = 1 << 20
+_shared = threading.local()
 # Linux only, and the kernel forgets it at each read: without it, a peer that leaves Nagle's algorithm on waits 40 ms
 # for our delayed ACK with each instance.
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
@@ -26,11 +30,13 @@ class Input:
     Attributes
     ----------
     buffer : memoryview
-        What is read next goes here, over what was read before.
+        What is read next goes here, over what was read before, on this connection or another one of the same thread.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        self.buffer = memoryview(bytearray(_BUFFER_SIZE))
+        if not hasattr(_shared, "buffer"):
+            _shared.buffer = memoryview(bytearray(_BUFFER_SIZE))
+        self.buffer: memoryview = _shared.buffer
         self._transport = transport
         self._socket: socket.socket | None = transport.get_extra_info("socket")
         self._reasons: set[str] = set()
