@@ -19,8 +19,6 @@ that a sender has put into an instance, is taken for a batch.
 from __future__ import annotations
 
 import errno
-import fcntl
-import mmap
 import os
 import secrets
 import struct
@@ -60,7 +58,6 @@ CHECK = struct.Struct("<I")
 _IOV_MAX = 1000
 FILL = 1 << 20
 _NO_FALLOCATE = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
-_O_DIRECT: int = getattr(os, "O_DIRECT", 0)
 
 # Size and times of a segment do not matter: they are not waited for where that can be said.
 _sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
@@ -213,7 +210,7 @@ def fill(fd: int, size: int, *, written: bool) -> None:
     fd : int
         The file.
     size : int
-        A multiple of 1 MiB, or smaller than that and of 4096.
+        How many bytes.
     written : bool
         Write zeros: a block that was never written costs more each time that one is. Without that it is only reserved.
 
@@ -225,21 +222,11 @@ def fill(fd: int, size: int, *, written: bool) -> None:
     if _reserve(fd, size) and not written:
         os.fsync(fd)
         return
-    # Around the page cache, which is of better use.
-    direct = _set_direct(fd)
-    with mmap.mmap(-1, min(size, FILL)) as zeros:
-        at = 0
-        while at < size:
-            try:
-                n = os.pwrite(fd, zeros, at)
-            except OSError:
-                if not direct:
-                    raise
-                direct = False
-                _set_direct(fd, on=False)
-                continue
-            at += n
-    _set_direct(fd, on=False)
+    # Through the page cache: what is written over pages that are there need not wait for new ones.
+    zeros = memoryview(bytes(min(size, FILL)))
+    at = 0
+    while at < size:
+        at += os.pwrite(fd, zeros[: size - at], at)
     os.fsync(fd)
 
 
@@ -254,16 +241,6 @@ def _reserve(fd: int, size: int) -> bool:
             raise
         return False
     return True
-
-
-def _set_direct(fd: int, *, on: bool = True) -> bool:
-    """Go around the page cache, or not; whether that is so now. Not every system and file system can."""
-    try:
-        flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-        fcntl.fcntl(fd, fcntl.F_SETFL, flags | _O_DIRECT if on else flags & ~_O_DIRECT)
-    except OSError:
-        return False
-    return on and bool(_O_DIRECT)
 
 
 def _batch_size(sizes: Sequence[int]) -> int:
