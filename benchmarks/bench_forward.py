@@ -1,8 +1,8 @@
 """Receive what storescu sends by dcm forward, which keeps it safe before it answers, beside storescp, which does not.
 
 Timed are the senders, from their start until the last of them has its last acknowledgement, into receivers that have
-been up for a second; ``dcm forward`` delivers into a directory meanwhile, and after the clock has stopped. Then the memory of a forwarder after 2,000 and after 20,000
-instances. ``python -m benchmarks.bench_forward --help`` says more.
+been up for a second; ``dcm forward`` delivers into a directory meanwhile, and after the clock has stopped. Then the
+memory of a forwarder after 2,000 and after 20,000 instances. ``python -m benchmarks.bench_forward --help`` says more.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Input"]
 
-# Most CT and MR images come in one piece, then; what comes is dealt with before anything else is read, so all connections
-# of a thread share it.
+# Most CT and MR images come in one piece, then. All connections of a thread share it: what has come is dealt with
+# before anything else is read.
 _BUFFER_SIZE = 1 << 20
 _shared = threading.local()
 # Linux only, and the kernel forgets it at each read: without it, a peer that leaves Nagle's algorithm on waits 40 ms

@@ -555,7 +555,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def test_some_are_ready_before_anything_comes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled: list[bool] = []
-    real = _pool.fill
+    real = _segment.fill
 
     def fill(fd: int, size: int, *, written: bool) -> None:
         real(fd, size, written=written)
