@@ -27,7 +27,7 @@ _LIVE = ("queued", "quarantined", "held")
 _STATES = (*_LIVE, "delivered", "filtered", "dropped", "lost")
 
 
-def _chosen(*states: str) -> Callable[[_F], _F]:
+def _chosen(*states: str, default: str = "quarantined") -> Callable[[_F], _F]:
     """The options that say which deliveries are meant."""
 
     def decorate(function: _F) -> _F:
@@ -38,12 +38,7 @@ def _chosen(*states: str) -> Callable[[_F], _F]:
                 "states",
                 multiple=True,
                 type=click.Choice(states, case_sensitive=False),
-                help="Only deliveries in this state; may be repeated. "
-                + (
-                    "Default: all that are not at an end; of UIDs that are given, all."
-                    if "lost" in states
-                    else "Default: quarantined."
-                ),
+                help="Only deliveries in this state; may be repeated. " + f"Default: {default}.",
             ),
             click.option(
                 "--dest",
@@ -67,6 +62,7 @@ def _chosen(*states: str) -> Callable[[_F], _F]:
         "dcm spool ls",
         "dcm spool ls --state quarantined --out-format json",
         "dcm spool retry --dest research_pacs",
+        "dcm spool export ~/rescued",
         "dcm spool drop 1.2.826.0.1.3680043.8.498.1",
     ),
 )
@@ -83,7 +79,7 @@ def command() -> None:
         "dcm spool ls", "dcm spool ls --state quarantined", "dcm spool ls --out-format ndjson | jq .reason"
     ),
 )
-@_chosen(*_STATES)
+@_chosen(*_STATES, default="all that are not at an end; of UIDs that are given, all")
 @click.option(
     "--out-format",
     type=click.Choice(("table", "json", "ndjson"), case_sensitive=False),
@@ -159,6 +155,44 @@ def retry(
         when += f", but {n_held} held until a route goes there"
     click.echo(f"{_counted(n)} queued again; {when}.", err=True)
     return 0
+
+
+@command.command(
+    "export",
+    epilog=examples("dcm spool export ~/rescued", "dcm spool export --state quarantined ~/rescued:{SOPInstanceUID}"),
+)
+@_chosen(*_LIVE, default="all of them")
+@click.argument("dest", metavar="DIR[:TEMPLATE]")
+@click.pass_obj
+def export(
+    state: CliState,
+    uids: tuple[str, ...],
+    states: tuple[str, ...],
+    dests: tuple[str, ...],
+    spool_path: Path | None,
+    dest: str,
+) -> int:
+    """Copy what waits into a directory, as DICOM files.
+
+    Nothing changes in the spool. What is in the directory already is not copied again, and other bytes are never
+    overwritten.
+    """
+    from dcm.cli._spool_export import export as copy_out
+    from dcm.conf import Overrides
+    from dcm.store.local_dir import LocalDir
+
+    directory = state.config(Overrides(sync=True, index=False)).sink(dest)
+    if not isinstance(directory, LocalDir):
+        raise UsageError(f"'{safe_text(dest)}' is no directory", hint="give the path of one")
+    with _spool(spool_path) as spool:
+        ways = _ways(state, spool, dests)
+        chosen = states or _LIVE
+        report = copy_out(spool, _deliveries(spool, uids, ways, chosen), directory)
+        if not report.n_instances:
+            click.echo(_nothing(spool, uids, ways, chosen, "copied"), err=True)
+            return 1
+    click.echo(report.summary(), err=True)
+    return report.exit_code
 
 
 @command.command(

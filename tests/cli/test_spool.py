@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
 
+from dcm.cli._spool_export import export
 from dcm.errors import RouteError
-from dcm.spool import DeliveryState, Origin, Settled, Spool
+from dcm.instance import Instance
+from dcm.report import Outcome
+from dcm.spool import Delivery, DeliveryState, Origin, Settled, Spool
+from dcm.store.local_dir import LocalDir
 from tests import data
 from tests.cli.runner import run_dcm, run_on_terminal
 from tests.peers import HOST, DcmtkStorescp, storescu
 from tests.spool.running import ForwardProcess, contents, holds, until
+from tests.spool.support import files
 from tests.store.instances import make
 
 HERE = Origin("SCANNER", "DCM", "192.0.2.7")
@@ -184,6 +192,90 @@ def test_giving_up(path: Path) -> None:
     assert not list((path / "data").rglob("*.dcm"))
 
 
+# -- export ------------------------------------------------------------------------------------------------------------
+
+
+def test_copying_what_waits(path: Path, tmp_path: Path) -> None:
+    """Each instance once, however many destinations wait for it; the spool stays as it is."""
+    with Spool(path, segment_size=0) as spool:
+        spool.admit(make("1.5", pixels=b"large" * 500_000), HERE, lambda _: [PACS])  # a file of its own
+    before = states(path)
+    out = tmp_path / "out"
+    done = run_dcm("spool", "export", "--spool", path, f"{out}:{{SOPInstanceUID}}")
+    assert done.returncode == 0
+    assert done.stderr.endswith(": 5 sent\n")
+    expected = {f"1.{n}": make(f"1.{n}", pixels=b"large" * 500_000 if n == 5 else b"pixels") for n in range(1, 6)}
+    assert {file.stem for file in out.iterdir()} == set(expected)
+    for uid, instance in expected.items():
+        found = Instance.from_file(out / f"{uid}.dcm")
+        assert found.read(0, found.size) == instance.read(0, instance.size)
+        assert pydicom.dcmread(out / f"{uid}.dcm").file_meta.SourceApplicationEntityTitle == "SCANNER"
+    assert states(path) == before
+    done = run_dcm("spool", "export", "--spool", path, f"{out}:{{SOPInstanceUID}}")
+    assert done.returncode == 0
+    assert done.stderr.endswith(": 5 already there\n")
+
+
+def test_copying_some(path: Path, tmp_path: Path) -> None:
+    def copied(*options: str) -> list[str]:
+        done = run_dcm("spool", "export", "--spool", path, *options, tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        found = sorted(Instance.from_file(file).sop_instance_uid for file in (tmp_path / "out").rglob("*.dcm"))
+        shutil.rmtree(tmp_path / "out")
+        return found
+
+    assert copied("--state", "quarantined") == ["1.2", "1.4"]
+    assert copied("--dest", PACS) == ["1.1", "1.2", "1.3"]
+    assert copied("--dest", "none") == ["1.4"]
+    assert copied("1.3", "1.4") == ["1.3", "1.4"]
+    done = run_dcm("spool", "export", "--spool", path, "--state", "held", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Nothing held there to be copied, but 2 queued (--state queued), 2 quarantined")
+    assert not (tmp_path / "out").exists()
+
+
+def test_copying_beside_other_bytes(path: Path, tmp_path: Path) -> None:
+    with Spool(path) as spool:
+        spool.admit(make("1.3", pixels=b"others"), HERE, lambda _: [PACS])
+    done = run_dcm("spool", "export", "--spool", path, "1.3", f"{tmp_path}/out:{{SOPInstanceUID}}")
+    assert done.returncode == 3
+    assert "1 conflicting: other bytes under this UID are there already, both are kept (1.3)" in done.stderr
+    kept = [Instance.from_file(file) for file in (tmp_path / "out").iterdir()]
+    assert {bytes(one.read(0, one.size))[-6:] for one in kept} == {b"pixels", b"others"}
+
+
+def test_what_cannot_be_copied(path: Path, tmp_path: Path) -> None:
+    with Spool(path, segment_size=0) as spool:
+        spool.admit(make("1.5", pixels=b"large" * 500_000), HERE, lambda _: [PACS])
+    (lost,) = files(path)
+    lost.unlink()
+    done = run_dcm("spool", "export", "--spool", path, f"{tmp_path}/out:{{SOPInstanceUID}}")
+    assert done.returncode == 3
+    assert ": 4 sent, 1 failed" in done.stderr
+    assert f"cannot read {lost}: No such file or directory" in done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    done = run_dcm("spool", "export", "--spool", path, f"{HOST}:PACS:104")
+    assert done.returncode == 2
+    assert f"'{HOST}:PACS:104' is no directory" in done.stderr
+
+
+def test_what_is_delivered_while_it_is_copied_is_left_out(path: Path, tmp_path: Path) -> None:
+    with Spool(path) as spool:
+
+        def listed() -> Iterator[Delivery]:
+            yield from list(spool.ls())
+            # The list is read beforehand, some at a time; meanwhile couriers go on.
+            spool.settle([Settled(one.id, DeliveryState.DELIVERED) for one in spool.take(PACS, 10, 1e12)])
+
+        report = export(spool, listed(), LocalDir(tmp_path / "out"))
+    assert report.adds_up()
+    assert {*report.uids(Outcome.SENT)} == {"1.2", "1.4"}
+    assert not report.uids(Outcome.FAILED)
+
+
+# -- while a forwarder runs --------------------------------------------------------------------------------------------
+
+
 def test_while_a_forwarder_runs(tmp_path: Path) -> None:
     """It is told, and begins at once: by itself it would wait for longer than this test."""
     samples = data.write_series(tmp_path / "few", data.SeriesSpec(n_instances=3))
@@ -192,6 +284,8 @@ def test_while_a_forwarder_runs(tmp_path: Path) -> None:
     with ForwardProcess(tmp_path / "work", dest) as forwarder:
         storescu(forwarder.port, "FORWARD", [sample.path for sample in samples], options=["-R"])
         until(lambda: "is left alone for a while" in forwarder.said, "it has not noticed")
+        done = run_dcm("spool", "export", "--spool", forwarder.spool, tmp_path / "out")
+        assert (done.returncode, holds(tmp_path / "out")) == (0, contents(samples))
         with receiver:
             done = run_dcm("spool", "retry", "--spool", forwarder.spool, "--state", "queued", "--dest", dest)
             assert done.stderr == "3 deliveries queued again; the forwarder was told.\n"
@@ -200,10 +294,12 @@ def test_while_a_forwarder_runs(tmp_path: Path) -> None:
     assert holds(receiver.directory) == contents(samples)
 
 
-@pytest.mark.parametrize("command", ["ls", "retry", "drop"])
+@pytest.mark.parametrize("command", ["ls", "retry", "drop", "export"])
 def test_there_is_no_spool(tmp_path: Path, command: str) -> None:
-    done = run_dcm("spool", command, "--spool", tmp_path / "none")
+    arguments = [tmp_path / "out"] if command == "export" else []
+    done = run_dcm("spool", command, "--spool", tmp_path / "none", *arguments)
     assert done.returncode == 1
     assert f"there is no spool in {tmp_path / 'none'}" in done.stderr
     assert not (tmp_path / "none").exists()
-    assert "dcm/spool" in run_dcm("spool", command).stderr
+    assert not (tmp_path / "out").exists()
+    assert "dcm/spool" in run_dcm("spool", command, *arguments).stderr
