@@ -45,7 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out slow tests unless asked for; give them ten minutes instead of 30 s."""
+    """Leave out slow tests unless asked for; give them ten minutes instead of one."""
     for item in items:
         if item.get_closest_marker("slow") is None:
             continue

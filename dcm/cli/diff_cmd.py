@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dcm.cli._files import STDIN
 from dcm.cli._options import examples, in_file_ext_option, named_path, recurse_option
 from dcm.cli._run import CliState, print_error
-from dcm.errors import DcmError
+from dcm.errors import DcmError, UsageError
 
 if TYPE_CHECKING:
     from dcm.diff import FileDiff, TreeCounts
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _TROUBLE = 2  # as diff(1) has it
+_DEV_STDIN = Path("/dev/stdin")
 
 
 @click.command(
@@ -28,6 +30,7 @@ _TROUBLE = 2  # as diff(1) has it
         "dcm diff a.dcm b.dcm",
         "dcm diff before/ after/ --no-meta --ignore SOPInstanceUID",
         "dcm diff original/ compressed/ --pixels",
+        "zcat old.dcm.gz | dcm diff - new.dcm",
         "dcm diff before/ after/ --only PatientID --only 0010,0010",
         "dcm diff before/ after/ --ignore 'RequestAttributesSequence[0].StudyInstanceUID'",
     ),
@@ -81,7 +84,8 @@ def command(
     """Show how files or directories differ, element by element.
 
     In directories, files belong together by their SOP Instance UID, whatever their names are. A file and a directory:
-    the file is compared with what the directory has of its instance.
+    the file is compared with what the directory has of its instance. Of two files, either may be a pipe, or - for
+    stdin.
 
     How values are encoded is no difference: byte order, padding, VR, 1.50 or 1.5. Pixel data and other large values are
     shown by their length and SHA-256.
@@ -93,6 +97,7 @@ def command(
     from dcm.diff import TreeCounts
 
     state.error_code = _TROUBLE
+    left, right = _files(left, right)
     counts = TreeCounts()
     printer = printer_for(
         out_format or ("side-by-side" if sys.stdout.isatty() else "plain"), str(left), str(right), brief=brief
@@ -115,6 +120,18 @@ def command(
     if of_trees and not state.quiet:
         click.echo(counts.summary(), err=True)
     return counts.exit_code
+
+
+def _files(left: Path, right: Path) -> tuple[Path, Path]:
+    """What is compared, where - is stdin."""
+    stdin = Path(STDIN)
+    if stdin not in (left, right):
+        return left, right
+    if left == right:
+        raise UsageError("only one side can be stdin")
+    if not _DEV_STDIN.exists():
+        raise UsageError("stdin cannot be compared on this system", hint="write it to a file first")
+    return (_DEV_STDIN, right) if left == stdin else (left, _DEV_STDIN)
 
 
 def _found(

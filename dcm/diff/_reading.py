@@ -6,16 +6,18 @@ import contextlib
 import hashlib
 import io
 import os
+import stat
 import struct
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from dcm._unchanged import FileMark, opened, reader, unreadable
 from dcm.attrs import BYTES_VRS, PIXEL_REPRESENTATION, SPECIFIC_CHARACTER_SET
 from dcm.diff._data_sets import NOTHING, Side
 from dcm.diff._differences import BytesDigest
-from dcm.errors import DcmError, InvalidDicomError
+from dcm.errors import DcmError, InvalidDicomError, StoreError
 from dcm.normalize import little_endian_words, word_size
 from dcm.part10 import (
     DEFLATED_SYNTAXES,
@@ -23,7 +25,7 @@ from dcm.part10 import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
-from dcm.peek import Header, inflate, peek_file
+from dcm.peek import QUERY_TAGS, Header, inflate, peek_file, peek_open_file
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -248,7 +250,7 @@ def _raw(ds: Dataset, tag: int) -> tuple[Any, ...] | None:
 
 @contextlib.contextmanager
 def open_file(path: str | os.PathLike[str]) -> Iterator[DicomFile]:
-    """Open a file for as long as the block runs.
+    """Open a file for as long as the block runs. What comes through a named pipe is copied first.
 
     Raises
     ------
@@ -258,14 +260,54 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[DicomFile]:
         It cannot be read, or is not what it was before.
     """
     try:
-        mark = FileMark.of(Path(path).stat())
+        status = Path(path).stat()
     except OSError as exc:
         raise unreadable(os.fspath(path), exc) from exc
+    if stat.S_ISFIFO(status.st_mode):
+        with _copied(path) as copy:
+            fd = copy.fileno()
+            mark = FileMark.of(os.fstat(fd))
+            with _named(path, fd) as stream:
+                yield DicomFile(Path(path), _header(path, fd), mark, fd, stream)
+        return
+    mark = FileMark.of(status)
     header = peek_file(path)
-    with opened(path, mark) as fd:
-        # By its name and our descriptor: pydicom puts the name into its warnings.
-        with open(os.fspath(path), "rb", opener=lambda *_: os.dup(fd)) as file:
-            yield DicomFile(Path(path), header, mark, fd, file)
+    with opened(path, mark) as fd, _named(path, fd) as stream:
+        yield DicomFile(Path(path), header, mark, fd, stream)
+
+
+def _named(path: str | os.PathLike[str], fd: int) -> BinaryIO:
+    """An open file under its name: pydicom puts that into its warnings."""
+    return open(os.fspath(path), "rb", opener=lambda *_: os.dup(fd))
+
+
+def _copied(path: str | os.PathLike[str]) -> IO[bytes]:
+    """What comes through a pipe, as a file without a name: it is read here and there, and more than once."""
+    with contextlib.ExitStack() as stack:
+        try:
+            pipe = stack.enter_context(open(path, "rb"))
+            data = pipe.read(CHUNK)
+        except OSError as exc:
+            raise unreadable(os.fspath(path), exc) from exc
+        copy = stack.enter_context(tempfile.TemporaryFile())
+        while data:
+            try:
+                copy.write(data)
+                copy.flush()
+            except OSError as exc:
+                where = f"a copy of {os.fspath(path)} in {tempfile.gettempdir()}"
+                raise StoreError(f"cannot write {where}: {exc.strerror}", hint="TMPDIR says where it goes") from exc
+            data = pipe.read(CHUNK)
+        pipe.close()
+        stack.pop_all()
+    return copy
+
+
+def _header(path: str | os.PathLike[str], fd: int) -> Header:
+    try:
+        return peek_open_file(fd, os.fstat(fd), QUERY_TAGS)[0]
+    except InvalidDicomError as exc:
+        raise InvalidDicomError(f"{os.fspath(path)}: {exc.message}") from exc
 
 
 def _vr_of(ds: Dataset, raw: Any) -> str:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
+import subprocess
+import sys
+import tempfile
+import threading
 from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
 
+from dcm.diff import diff_files
+from dcm.errors import StoreError
 from tests import data
-from tests.cli.runner import run_dcm, run_on_terminal
+from tests.cli.runner import DCM, run_dcm, run_on_terminal
 
+DIFF = shlex.join([*DCM, "diff"])
 HOSTILE = "a\x1b[2J\n\u202eb[bold]"
 
 
@@ -213,6 +221,51 @@ def test_pixels(tmp_path: Path) -> None:
     assert run_dcm("diff", plain, compressed).returncode == 1
     assert run_dcm("diff", plain, compressed, "--no-meta").stdout.count("PixelData") == 2
     assert run_dcm("diff", plain, compressed, "--pixels").returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes")
+def test_through_pipes(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    left, right = pair
+    expected = run_dcm("diff", left, right)
+    assert expected.returncode == 1
+    # As <(...) of a shell, and as what is piped in.
+    script = f'{DIFF} <(cat "{left}") <(cat "{right}"); cat "{left}" | {DIFF} - "{right}"; {DIFF} "{left}" - <"{right}"'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=25)
+    assert (done.returncode, done.stderr) == (1, "")
+    without_names = [line for line in done.stdout.splitlines() if not line.startswith(("---", "+++"))]
+    assert without_names == expected.stdout.splitlines()[2:] * 3
+    assert "--- /dev/stdin" in done.stdout
+    assert "+++ /dev/stdin" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="named pipes")
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ('{diff} <(echo hello) "{file}"', "not a DICOM file"),
+        ('{diff} <(head -c 200 "{file}") "{file}"', "ends within"),
+        ('cat "{file}" | {diff} - -', "only one side can be stdin"),
+        ('cat "{file}" | {diff} - "{dir}"', "/dev/stdin: not a regular file"),
+    ],
+)
+def test_pipes_that_cannot_be_compared(script: str, message: str, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    script = script.format(diff=DIFF, file=pair[0], dir=tmp_path)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=25)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_no_room_for_a_copy(pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "w+b", buffering=0))  # noqa: SIM115
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(pair[0].read_bytes()))
+    writer.start()
+    with pytest.raises(StoreError, match=r"cannot write a copy of .*pipe in .*: No space left on device") as caught:
+        diff_files(tmp_path / "pipe", pair[1])
+    assert caught.value.hint == "TMPDIR says where it goes"
+    writer.join(10)
 
 
 def test_an_empty_name_is_not_the_current_directory(tmp_path: Path) -> None:
