@@ -78,9 +78,9 @@ class Method:
         """Understand what the user calls elements; raises UsageError."""
         return cls(Selection.of(ignore, only), file_meta, pixels)
 
-    def files(self, left: str | os.PathLike[str], right: str | os.PathLike[str]) -> FileDiff:
-        """Compare two files."""
-        with open_file(left) as a, open_file(right) as b:
+    def files(self, left: str | os.PathLike[str], right: str | os.PathLike[str], *, pipes: bool = False) -> FileDiff:
+        """Compare two files, which may be named pipes where that is said."""
+        with open_file(left, pipes=pipes) as a, open_file(right, pipes=pipes) as b:
             differences = tuple(self._differences(a, b))
             cut = [f"{file.path}: {file.header.problem}" for file in (a, b) if file.header.complete is False]
             uid = a.header.sop_instance_uid or b.header.sop_instance_uid
@@ -133,6 +133,7 @@ def diff_files(
     Parameters
     ----------
     left, right : path
+        Also named pipes: what comes through them is copied to a temporary file.
     file_meta : bool, optional
         Whether to compare the file meta information (PS3.10 section 7.1), too: also the transfer syntax.
     pixels : bool, optional
@@ -157,7 +158,7 @@ def diff_files(
     UsageError
         There is no such keyword, or no package to decode with.
     """
-    return Method.of(file_meta=file_meta, pixels=pixels, ignore=ignore, only=only).files(left, right)
+    return Method.of(file_meta=file_meta, pixels=pixels, ignore=ignore, only=only).files(left, right, pipes=True)
 
 
 def same_bytes(left: DicomFile, right: DicomFile) -> bool:

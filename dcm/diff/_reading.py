@@ -249,8 +249,14 @@ def _raw(ds: Dataset, tag: int) -> tuple[Any, ...] | None:
 
 
 @contextlib.contextmanager
-def open_file(path: str | os.PathLike[str]) -> Iterator[DicomFile]:
-    """Open a file for as long as the block runs. What comes through a named pipe is copied first.
+def open_file(path: str | os.PathLike[str], *, pipes: bool = False) -> Iterator[DicomFile]:
+    """Open a file for as long as the block runs.
+
+    Parameters
+    ----------
+    path : path
+    pipes : bool, optional
+        Also a named pipe: what comes through it, once somebody writes to it, is copied first.
 
     Raises
     ------
@@ -263,7 +269,7 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[DicomFile]:
         status = Path(path).stat()
     except OSError as exc:
         raise unreadable(os.fspath(path), exc) from exc
-    if stat.S_ISFIFO(status.st_mode):
+    if pipes and stat.S_ISFIFO(status.st_mode):
         with _copied(path) as copy:
             fd = copy.fileno()
             mark = FileMark.of(os.fstat(fd))

@@ -174,10 +174,8 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         diff_files(text, good)
     with pytest.raises(InvalidDicomError, match="not a regular file"):
         diff_files(good, tmp_path)
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
     with pytest.raises(InvalidDicomError, match="not a regular file"):
-        diff_files(good, pipe)
+        diff_files(good, "/dev/null")
     with pytest.raises(UsageError, match="PatientIDD"):
         diff_files(good, good, only=["PatientIDD"])
     with pytest.raises(UsageError, match="is no element"):
