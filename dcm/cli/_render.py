@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dcm.cli._streams import flush_stdout, write_stdout
 from dcm.text import UNSAFE_CHARS, csv_cell
 
 if TYPE_CHECKING:
@@ -46,10 +46,9 @@ def print_result(result: QueryResult, out_format: str) -> None:
     else:
         records = list(result.records())
         chunks = _json_lines(records) if out_format == "ndjson" else _csv_lines(records)
-    stdout = sys.stdout.buffer
     for chunk in chunks:
-        stdout.write(chunk)
-    stdout.flush()
+        write_stdout(chunk)
+    flush_stdout()
 
 
 def _json_lines(records: Iterable[Attributes]) -> Iterator[bytes]:

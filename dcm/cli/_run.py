@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dcm.cli._streams import CLOSED_PIPE, OutputError, fill_closed_streams, flush_stdout, forget, stdout_problem
+from dcm.cli._streams import (
+    CLOSED_PIPE,
+    OutputError,
+    buffer_stdout,
+    fill_closed_streams,
+    flush_stdout,
+    forget,
+    stdout_problem,
+)
 from dcm.errors import DcmError
 from dcm.text import safe_text
 
@@ -51,6 +59,7 @@ def run(root: click.Command, args: Sequence[str] | None = None) -> int:
     A command returns its exit code, or None for 0. What it raises is printed to stderr.
     """
     fill_closed_streams()
+    buffer_stdout()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no reason to fail
             stream.reconfigure(errors="backslashreplace")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import select
 import sys
 from typing import Literal, TextIO
 
 __all__ = [
     "CLOSED_PIPE",
     "OutputError",
+    "buffer_stdout",
     "fill_closed_streams",
     "flush_stdout",
     "forget",
@@ -27,6 +30,18 @@ class OutputError(OSError):
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"cannot write to stdout: {problem}")
+
+
+def buffer_stdout() -> None:
+    """Give stdout a buffer, where Python was told not to (PYTHONUNBUFFERED).
+
+    Without one, what does not fit into a pipe or onto a disk is dropped without a word. Lines appear at once all the
+    same.
+    """
+    out = sys.stdout
+    raw = getattr(out, "buffer", None)
+    if out is sys.__stdout__ and out is not None and isinstance(raw, io.RawIOBase):
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), out.encoding, out.errors, line_buffering=True)
 
 
 def fill_closed_streams() -> None:
@@ -53,13 +68,27 @@ def print_text(text: str) -> None:
 
 
 def write_stdout(data: bytes) -> None:
-    """The same for bytes."""
-    try:
-        sys.stdout.buffer.write(data)
-    except BrokenPipeError:
-        raise
-    except OSError as exc:
-        raise OutputError(exc.strerror or str(exc)) from exc
+    """The same for bytes: all of them, whatever stdout takes at a time."""
+    left = memoryview(data)
+    while left:
+        try:
+            n = sys.stdout.buffer.write(left)
+        except BlockingIOError as exc:
+            n = exc.characters_written
+            _wait_for_room()
+        except BrokenPipeError:
+            raise
+        except OSError as exc:
+            raise OutputError(exc.strerror or str(exc)) from exc
+        if n is None:  # without a buffer (PYTHONUNBUFFERED), into a pipe that is full
+            _wait_for_room()
+        else:
+            left = left[n:]
+
+
+def _wait_for_room() -> None:
+    """Wait until stdout takes more: somebody has made it a stream that does not wait by itself."""
+    select.select([], [sys.stdout.fileno()], [])
 
 
 def flush_stdout() -> None:
@@ -80,12 +109,21 @@ def stdout_problem() -> str:
     """Why stdout takes no more; '' where it does. Raises BrokenPipeError where nobody reads it any more."""
     # What could not be written is still waiting to be.
     try:
-        sys.stdout.flush()
+        while not _flushed():
+            _wait_for_room()
     except BrokenPipeError:
         raise
     except OSError as exc:
         return exc.strerror or str(exc)
     return ""
+
+
+def _flushed() -> bool:
+    try:
+        sys.stdout.flush()
+    except BlockingIOError:
+        return False
+    return True
 
 
 def forget(stream: TextIO) -> None:

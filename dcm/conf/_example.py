@@ -132,7 +132,7 @@ EXAMPLE = r"""# The configuration of dcm (TOML). Take the # off what you need; "
 #route_level = "study"       # what stays together: patient, study, series or image
 #stop_on_first = true        # false: the destinations of all rules that match
 #default_dests = ["archive"] # where all else goes, [] for nowhere; without it, somebody has to look at it
-#exclude = ["screenshots"]   # what goes nowhere
+#exclude = ["PatientID ~= ^QA"]     # what goes nowhere, as a whole; single images: reject, in a filter
 #methods = ["copy", "proxy"]
 #dest_methods = { mypacs = ["proxy"] }
 #filt = { edit = { InstitutionName = "Transylvania General" } }

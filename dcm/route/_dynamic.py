@@ -12,6 +12,7 @@ from dcm.filt._filter import require, tags_of
 from dcm.filt._selectors import ANSWERS_ONLY
 from dcm.keywords import keyword_of
 from dcm.levels import QueryLevel
+from dcm.query._keys import level_of
 from dcm.route._map import SelectorDestMap, distinct
 from dcm.route._static import check_methods
 from dcm.route._values import read_record
@@ -68,8 +69,9 @@ class DynamicRoute:
     Raises
     ------
     UsageError
-        An element that no instance has, because archives make it up for an answer (ModalitiesInStudy); methods that
-        do not go with the filter.
+        What is excluded depends on more than what all instances of a patient, study or series have in common, where the
+        decision is for all of them: one would keep the others out. An element that no instance has, because archives
+        make it up for an answer (ModalitiesInStudy); methods that do not go with the filter.
     """
 
     lookup: Callable[[Dataset], Sequence[DataSink] | None]
@@ -90,6 +92,8 @@ class DynamicRoute:
         known = required.is_finite and (bool(required) or isinstance(lookup, SelectorDestMap))
         tags = frozenset(required) if known else None
         made_up = sorted((tags or frozenset()) & ANSWERS_ONLY)
+        if isinstance(lookup, SelectorDestMap):
+            _refuse_part(str(self), lookup, QueryLevel(self.route_level))
         if made_up:
             raise UsageError(
                 f"{self}: {keyword_of(made_up[0])} is in the answers of archives only, no instance has it",
@@ -206,3 +210,16 @@ class DynamicRoute:
             # A lookup is anybody's code. This instance has no destination, and the reason is told; the rest goes on.
             # What it says may quote the data, and this gets into logs and journals.
             raise RouteError(f"{self}: the lookup failed: {type(error).__name__}") from error
+
+
+def _refuse_part(route: str, rules: SelectorDestMap, level: QueryLevel) -> None:
+    """Refuse to let one instance keep others out that nobody wants to exclude."""
+    for tag in sorted({tag for selector in rules.exclude for tag in selector.elems}):
+        own = level_of(tag)
+        own = QueryLevel.IMAGE if own is None else own
+        if own > level:
+            raise UsageError(
+                f"{route}: exclude looks at {keyword_of(tag)}, and decides for a whole {level.name.lower()}: what comes"
+                " first would keep out the rest, or let it in",
+                hint=f'reject it with the filter of the route, or say route_level = "{own.name.lower()}"',
+            )

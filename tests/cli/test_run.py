@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import click
 import pytest
+from pydicom.data import get_testdata_file
 
 from dcm import errors
 from dcm.cli._run import CliState, print_error, run
 from dcm.errors import ConnectionFailedError, DcmError
 from tests import data
-from tests.cli.runner import run_dcm
+from tests.cli.runner import DCM, run_dcm
 
 
 def command_that_raises(error: BaseException, *, debug: bool = False) -> click.Command:
@@ -185,6 +187,27 @@ def test_stdout_that_takes_nothing_is_an_error(args: list[str], where: str, two_
         told.append(f"Error: {why}\n")
     assert shown.decode() in told
     assert code == (2 if "diff" in args else 1)  # 1 would be that they differ
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="streams that do not wait")
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+@pytest.mark.parametrize("args", ["dump --full ct.dcm", "dump --full --out-format json ct.dcm"])
+def test_a_stdout_that_takes_a_part_at_a_time_gets_all(args: str, unbuffered: str, tmp_path: Path) -> None:
+    """A pipe that does not wait, and that is read slowly; with PYTHONUNBUFFERED Python has no buffer before it."""
+    shutil.copy(str(get_testdata_file("CT_small.dcm")), tmp_path / "ct.dcm")
+    _, expected, _ = run_shell(f"{DCM_SH} {args}", tmp_path)
+    assert len(expected) > 65536  # more than a pipe holds
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen([*DCM, *args.split()], stdout=write_end, cwd=tmp_path, env=env) as process:
+        os.close(write_end)
+        got = b""
+        with open(read_end, "rb", buffering=0) as pipe:
+            while data := pipe.read(20_000):
+                got += data
+                time.sleep(0.01)
+    assert (process.returncode, got) == (0, expected)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")

@@ -19,6 +19,7 @@ from dcm.instance import Instance
 from dcm.keywords import resolve_keyword
 from dcm.levels import QueryLevel
 from dcm.query import QueryResult
+from dcm.query._elements import level_of_keyword
 from dcm.report import Outcome, TransferReport
 from dcm.route import DynamicRoute, Router, SelectorDestMap, StaticRoute, UnroutedError
 from dcm.store import DataSink, TransferMethod
@@ -432,17 +433,24 @@ def archives(draw: st.DrawFn, level: QueryLevel) -> list[Instance]:
     return [make(*path, **own) for path, own in zip(instances, elements, strict=True)]
 
 
-CONDITIONS = st.tuples(
-    st.sampled_from(list(ELEMENTS.values())), st.sampled_from(["==", "!="]), st.sampled_from(["X", "Y", "''"])
-).map(" ".join)
+def conditions(keywords: Sequence[str]) -> st.SearchStrategy[str]:
+    return st.tuples(st.sampled_from(keywords), st.sampled_from(["==", "!="]), st.sampled_from(["X", "Y", "''"])).map(
+        " ".join
+    )
 
 
 @st.composite
 def routes(draw: st.DrawFn, level: QueryLevel) -> DynamicRoute:
+    common = [keyword for keyword in ELEMENTS.values() if level_of_keyword(keyword) <= level]
     rules = SelectorDestMap(
-        draw(st.lists(st.tuples(CONDITIONS, st.lists(st.sampled_from([A, B, C]), max_size=2)), max_size=3)),
+        draw(
+            st.lists(
+                st.tuples(conditions(list(ELEMENTS.values())), st.lists(st.sampled_from([A, B, C]), max_size=2)),
+                max_size=3,
+            )
+        ),
         draw(st.lists(st.sampled_from([A, B, C]), max_size=1)),
-        draw(st.lists(CONDITIONS, max_size=1)),
+        draw(st.lists(conditions(common), max_size=1)),
         draw(st.booleans()),
     )
     return DynamicRoute(rules, level)

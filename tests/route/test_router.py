@@ -215,6 +215,24 @@ def test_what_only_answers_have_decides_nothing() -> None:
         DynamicRoute(SelectorDestMap([("ModalitiesInStudy == CT", [A])]))
 
 
+@pytest.mark.parametrize(
+    ("exclude", "level", "own"),
+    [
+        ("ImageType ~= SECONDARY", QueryLevel.STUDY, "image"),
+        ("ImageType ~= SECONDARY", QueryLevel.SERIES, "image"),
+        ("Modality == SR", QueryLevel.STUDY, "series"),
+        ("StudyDescription == X", QueryLevel.PATIENT, "study"),
+    ],
+)
+def test_what_excludes_some_must_not_exclude_all(exclude: str, level: QueryLevel, own: str) -> None:
+    """A screenshot that comes first would keep out its whole study; one that comes later would get in with it."""
+    rules = SelectorDestMap([("Modality == CT", [A])], [B], exclude=["PatientID == TEST", exclude])
+    with pytest.raises(UsageError, match=f"exclude looks at .* decides for a whole {level.name.lower()}") as caught:
+        DynamicRoute(rules, level)
+    assert f'route_level = "{own}"' in caught.value.hint
+    DynamicRoute(rules, QueryLevel[own.upper()])
+
+
 def test_methods_of_destinations() -> None:
     link, proxy = (TransferMethod.LINK, TransferMethod.PROXY), (TransferMethod.PROXY,)
     route = by_modality(dest_methods={B: link, None: proxy})
