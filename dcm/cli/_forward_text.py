@@ -74,6 +74,8 @@ def summary_lines(tally: Tally, before: Counts, after: Counts) -> list[str]:
         line = _way_line(key, before, after)
         if line:
             lines.append(line)
+    if nowhere := after.nowhere - before.nowhere:
+        lines.append(f"{plural(nowhere, 'instance')} went nowhere, as the rules say.")
     return lines
 
 

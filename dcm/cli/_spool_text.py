@@ -87,6 +87,8 @@ def destination_lines(destinations: Sequence[Destination], counts: Counts, now: 
             why = safe_text(reason, _MAX_REASON) or "for no known reason"
             yield f"{_name(one.way)}: {len(uids)} quarantined: {why} ({which})"
     yield f"{plural(counts.entries, 'instance')} in the spool, {_size(counts.entry_bytes)}."
+    if counts.nowhere:
+        yield f"{plural(counts.nowhere, 'instance')} so far went nowhere, as the rules say."
 
 
 def delivery_lines(deliveries: Iterable[Delivery], now: float) -> Iterator[str]:

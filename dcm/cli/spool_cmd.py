@@ -326,6 +326,7 @@ def _document(spool: Spool, deliveries: list[Delivery], ways: tuple[str, ...] | 
         "received": counts.received,
         "repeated": counts.repeated,
         "conflicts": counts.conflicts,
+        "nowhere": counts.nowhere,
         "instances": counts.entries,
         "bytes": counts.entry_bytes,
         "destinations": [destination_json(one) for one in gathered(deliveries, ways or _all_ways(spool), now)],

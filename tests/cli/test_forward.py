@@ -140,6 +140,27 @@ def test_by_rules_and_through_filters(samples: list[Sample], work: Path, tmp_pat
     assert holds(tmp_path / "all").keys() == contents(samples).keys()
 
 
+def test_what_the_rules_send_nowhere_is_counted(
+    samples: list[Sample], work: Path, tmp_path: Path, isolated_config: Path
+) -> None:
+    """It is acknowledged, and kept by nobody: somebody who looks for it must find a trace of that."""
+    dest = tmp_path / "dest"
+    isolated_config.write_text(
+        '[dynamic_routes.rules]\nexclude = ["PatientID == Vamp002"]\n'
+        f'[dynamic_routes.rules.routing_map]\n"Modality in [CT, MR]" = "{dest}"\n'
+    )
+    out = [sample for sample in samples if sample.patient_id == "Vamp002"]
+    with ForwardProcess(work, "rules") as forwarder:
+        send(forwarder, samples)
+        assert forwarder.end() == 0
+    assert holds(dest).keys() == contents(sample for sample in samples if sample not in out).keys()
+    assert f"{len(out)} instances went nowhere, as the rules say." in forwarder.said
+    shown = run_dcm("spool", "ls", "--spool", forwarder.spool)
+    assert shown.stdout.endswith(f"{len(out)} instances so far went nowhere, as the rules say.\n")
+    shown = run_dcm("spool", "ls", "--spool", forwarder.spool, "--out-format", "json")
+    assert json.loads(shown.stdout)["nowhere"] == len(out)
+
+
 def test_rules_are_read_anew_while_it_runs(
     samples: list[Sample], work: Path, tmp_path: Path, isolated_config: Path
 ) -> None:
