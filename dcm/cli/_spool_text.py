@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from dcm.spool import NO_WAY, Counts, Delivery, DeliveryState
+import click
+
+from dcm.spool import NO_WAY, Counts, Delivery, DeliveryState, Spool
 from dcm.text import plural, safe_text
 
 if TYPE_CHECKING:
@@ -15,7 +17,17 @@ if TYPE_CHECKING:
 
     _Row: TypeAlias = "Sequence[str]"
 
-__all__ = ["NOWHERE", "Destination", "as_json", "delivery_lines", "destination_lines", "gathered"]
+__all__ = [
+    "NOWHERE",
+    "Destination",
+    "as_json",
+    "delivery_lines",
+    "destination_lines",
+    "document",
+    "echo",
+    "gathered",
+    "print_json",
+]
 
 NOWHERE = "none"
 """What the way is called, on the command line and in a table, of what could not be routed."""
@@ -142,6 +154,41 @@ def destination_json(destination: Destination) -> dict[str, Any]:
         "trouble": destination.trouble,
         "bytes": destination.n_bytes,
     }
+
+
+def document(spool: Spool, deliveries: Sequence[Delivery], ways: Iterable[str], now: float) -> dict[str, Any]:
+    """All of it for programs."""
+    counts = spool.counts()
+    return {
+        "spool": str(spool.path),
+        "received": counts.received,
+        "repeated": counts.repeated,
+        "conflicts": counts.conflicts,
+        "nowhere": counts.nowhere,
+        "instances": counts.entries,
+        "bytes": counts.entry_bytes,
+        "destinations": [destination_json(one) for one in gathered(deliveries, ways, now)],
+        "deliveries": [as_json(delivery) for delivery in deliveries],
+    }
+
+
+def print_json(value: dict[str, Any], indent: int = 0) -> None:
+    """Print a JSON document."""
+    import msgspec.json
+
+    from dcm.cli._render import harmless_json
+
+    text = msgspec.json.encode(value)
+    click.echo(harmless_json((msgspec.json.format(text, indent=indent) if indent else text).decode()))
+
+
+def echo(lines: Iterable[str]) -> int:
+    """Print lines; gives how many."""
+    n = 0
+    for line in lines:
+        click.echo(line)
+        n += 1
+    return n
 
 
 def _name(way: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -62,6 +62,7 @@ def _chosen(*states: str, default: str = "quarantined") -> Callable[[_F], _F]:
         "dcm spool ls",
         "dcm spool ls --state quarantined --out-format json",
         "dcm spool retry --dest research_pacs",
+        "dcm spool move --dest 192.0.2.1:OLDPACS:104 newpacs",
         "dcm spool export ~/rescued",
         "dcm spool drop 1.2.826.0.1.3680043.8.498.1",
     ),
@@ -102,7 +103,7 @@ def ls(
     What is queued is tried again by itself; what is in quarantine waits for dcm spool retry, or drop; what is held has
     no route that goes there any more.
     """
-    from dcm.cli._spool_text import delivery_lines, destination_lines, gathered
+    from dcm.cli._spool_text import as_json, delivery_lines, destination_lines, document, echo, gathered, print_json
 
     with _spool(spool_path) as spool:
         ways = _ways(state, spool, dests)
@@ -110,15 +111,15 @@ def ls(
         now = time.time()
         if out_format == "ndjson":
             for delivery in found:
-                _print_json(_json_of(delivery))
+                print_json(as_json(delivery))
         elif out_format == "json":
             listed = list(found)
-            _print_json(_document(spool, listed, ways, now), indent=2)
+            print_json(document(spool, listed, ways or spool.ways(), now), indent=2)
         elif uids or states:
-            if not _echo(delivery_lines(found, now)):
+            if not echo(delivery_lines(found, now)):
                 click.echo("Nothing there.", err=True)
         else:
-            _echo(destination_lines(gathered(found, ways or _all_ways(spool), now), spool.counts(), now))
+            echo(destination_lines(gathered(found, ways or spool.ways(), now), spool.counts(), now))
 
 
 @command.command(
@@ -154,6 +155,49 @@ def retry(
     elif n_held:
         when += f", but {n_held} held until a route goes there"
     click.echo(f"{_counted(n)} queued again; {when}.", err=True)
+    return 0
+
+
+@command.command(
+    "move",
+    epilog=examples(
+        "dcm spool move --dest 192.0.2.1:OLDPACS:104 newpacs", "dcm spool move --state held --dest oldpacs newpacs"
+    ),
+)
+@_chosen(*_LIVE, default="all of them")
+@click.argument("to", metavar="DEST")
+@click.pass_obj
+def move(
+    state: CliState,
+    uids: tuple[str, ...],
+    states: tuple[str, ...],
+    dests: tuple[str, ...],
+    spool_path: Path | None,
+    to: str,
+) -> int:
+    """Send what waits for one destination to another.
+
+    For an archive that has moved, or whose address or title was wrong: what is queued for the old one is held when the
+    configuration names another. What the new destination has already is not sent to it again.
+    """
+    from dcm.route import Router
+    from dcm.spool._control import ring
+
+    if not (dests or uids):
+        raise UsageError("this would move all that waits, whatever it waits for", hint="say which: --dest DEST")
+    keys = [way.key for way in Router(state.config().dests(to)).ways]
+    if len(keys) != 1:
+        raise UsageError(f"'{safe_text(to)}' leads to {len(keys)} destinations", hint="name one of them")
+    with _spool(spool_path) as spool:
+        ways = _ways(state, spool, dests)
+        chosen = states or _LIVE
+        n = spool.move(keys[0], uids=uids, ways=ways, states=_states(chosen))
+        if not n:
+            click.echo(_nothing(spool, uids, ways, chosen, "moved"), err=True)
+            return 1
+        told = ring(spool.path)
+    when = "the forwarder was told" if told else "tried when a forwarder is started that has a route to it"
+    click.echo(f"{_counted(n)} moved to {safe_text(to)}; {when}.", err=True)
     return 0
 
 
@@ -245,13 +289,9 @@ def _states(words: Iterable[str]) -> tuple[DeliveryState, ...]:
 
 
 def _deliveries(
-    spool: Spool, uids: tuple[str, ...], ways: tuple[str, ...] | None, states: Iterable[str]
+    spool: Spool, uids: Sequence[str], ways: Sequence[str] | None, states: Iterable[str]
 ) -> Iterator[Delivery]:
     return spool.ls(uids=uids, ways=ways, states=_states(states))
-
-
-def _all_ways(spool: Spool) -> tuple[str, ...]:
-    return spool.ways()
 
 
 def _ways(state: CliState, spool: Spool, dests: tuple[str, ...]) -> tuple[str, ...] | None:
@@ -315,44 +355,3 @@ def _nothing(
 
 def _counted(n: int) -> str:
     return plural(n, "delivery")
-
-
-def _document(spool: Spool, deliveries: list[Delivery], ways: tuple[str, ...] | None, now: float) -> dict[str, Any]:
-    from dcm.cli._spool_text import destination_json, gathered
-
-    counts = spool.counts()
-    return {
-        "spool": str(spool.path),
-        "received": counts.received,
-        "repeated": counts.repeated,
-        "conflicts": counts.conflicts,
-        "nowhere": counts.nowhere,
-        "instances": counts.entries,
-        "bytes": counts.entry_bytes,
-        "destinations": [destination_json(one) for one in gathered(deliveries, ways or _all_ways(spool), now)],
-        "deliveries": [_json_of(delivery) for delivery in deliveries],
-    }
-
-
-def _json_of(delivery: Delivery) -> dict[str, Any]:
-    from dcm.cli._spool_text import as_json
-
-    return as_json(delivery)
-
-
-def _print_json(value: dict[str, Any], indent: int = 0) -> None:
-    import msgspec.json
-
-    from dcm.cli._render import harmless_json
-
-    text = msgspec.json.encode(value)
-    click.echo(harmless_json((msgspec.json.format(text, indent=indent) if indent else text).decode()))
-
-
-def _echo(lines: Iterator[str]) -> int:
-    """Print lines; gives how many."""
-    n = 0
-    for line in lines:
-        click.echo(line)
-        n += 1
-    return n

@@ -28,7 +28,17 @@ from dcm.spool._shards import Name, Placed
 from dcm.spool._verify import check_of
 from dcm.spool._words import NO_WAY, Admitted, Arrival, Delivery, OnConflict, Origin
 
-__all__ = ["Candidate", "There", "Known", "candidate_of", "compare", "find_known", "record", "rerouted"]
+__all__ = [
+    "Candidate",
+    "Known",
+    "There",
+    "add_delivery",
+    "candidate_of",
+    "compare",
+    "find_known",
+    "record",
+    "rerouted",
+]
 
 # A sender that gives one UID to all that it has must not make each arrival slower than the one before.
 _MOST_COMPARED = 64
@@ -159,7 +169,7 @@ def record(db: sqlite3.Connection, new: Candidate, ways: Ways, tally: Tally) -> 
     elif missing:
         db.execute("UPDATE entry SET live = live + ? WHERE id = ?", (len(missing), entry))
         for way, (state, reason) in missing.items():
-            _add_delivery(db, entry, way, state, reason, new.size, tally)
+            add_delivery(db, entry, way, state, reason, new.size, tally)
     if entries and not new.trouble and new.ways:
         for number in entries:
             _replace_unrouted(db, number, ways, new.size, tally)
@@ -196,7 +206,7 @@ def rerouted(db: sqlite3.Connection, delivery: Delivery, keys: Sequence[str], tr
         missing = [way for way in (ways.known_id(db, key) for key in keys) if way not in there]
         db.execute("UPDATE entry SET live = live + ? WHERE id = ?", (len(missing), delivery.entry_id))
         for way in missing:
-            _add_delivery(db, delivery.entry_id, way, QUEUED, "", delivery.size, tally)
+            add_delivery(db, delivery.entry_id, way, QUEUED, "", delivery.size, tally)
         _replace_unrouted(db, delivery.entry_id, ways, delivery.size, tally)
         tally.count("nowhere", int(not keys))
     tally.write(db)
@@ -240,9 +250,10 @@ def _insert_entry(db: sqlite3.Connection, new: Candidate, kind: Arrival, live: i
     return name.number
 
 
-def _add_delivery(
+def add_delivery(
     db: sqlite3.Connection, entry: int, way: int, state: int, reason: str, size: int, tally: Tally
 ) -> None:
+    """Give an entry a delivery on a way that it has none on, or one that was given up."""
     number = span(entry)[0] | way
     before = db.execute("SELECT state FROM delivery WHERE id = ?", (number,)).fetchone()
     if before is None:

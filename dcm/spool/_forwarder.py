@@ -200,11 +200,12 @@ class Forwarder:
         await self._reroute()
 
     async def _reroute(self) -> None:
-        """Route anew what could not be routed, and was given another try."""
+        """Route anew what could not be routed, and was given another try; learn what was moved from way to way."""
         ways: list[Way] = []
         await self._bridge.run(self._spool.look_again)
+        await self._bridge.run(self._spool.know, [way.key for way in self._router.ways])
         await self._bridge.run(self._spool.reroute, self._noting(ways))
-        self._admitted(ways)
+        self._admitted([*ways, *self._router.ways])
 
     def _noting(self, ways: list[Way]) -> Callable[[Instance], list[str]]:
         """The router as the spool asks it; the ways are noted, for couriers."""

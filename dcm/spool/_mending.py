@@ -7,12 +7,14 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from dcm.spool._admission import add_delivery
 from dcm.spool._bulk import change_live
 from dcm.spool._journal import WAY_BITS, Journal
 from dcm.spool._records import (
     DELIVERY_COLUMNS,
     DROPPED,
     FROM_DELIVERY,
+    HAD,
     MADE,
     QUARANTINED,
     QUEUED,
@@ -27,7 +29,7 @@ from dcm.spool._records import (
 )
 from dcm.spool._words import Counts, Delivery, DeliveryState, Origin, WayCounts
 
-__all__ = ["Choice", "counts", "deliveries", "drop", "of_entry", "retry"]
+__all__ = ["Choice", "counts", "deliveries", "drop", "move", "of_entry", "retry"]
 
 _COUNTERS = ("received", "repeated", "conflicts", "nowhere", "entries", "entry_bytes")
 _PAGE = 500  # deliveries in one transaction: nobody waits long for us
@@ -177,35 +179,67 @@ def drop(journal: Journal, ways: Ways, choice: Choice) -> int:
     return _change(journal, ways, choice, DROPPED)
 
 
-def _change(journal: Journal, ways: Ways, choice: Choice, state: int) -> int:
-    """Put the deliveries of a choice that are not at an end into a state."""
+def move(journal: Journal, ways: Ways, choice: Choice, key: str) -> int:
+    """Have the deliveries of a choice go another way instead; gives how many.
+
+    What has gone that way already, or is about to, goes there no second time.
+    """
     n = 0
+    for db, rows in _pages(journal, ways, choice):
+        tally = Tally()
+        to = ways.number(db, key)
+        for number, way, before, size, entry in rows:
+            if way == to:
+                continue
+            there = db.execute("SELECT state FROM delivery WHERE id = ?", (span(entry)[0] | to,)).fetchone()
+            if there is None or there[0] not in HAD:
+                add_delivery(db, entry, to, QUEUED, "", size, tally)
+                change_live(db, entry, DROPPED, QUEUED)
+            db.execute("DELETE FROM delivery WHERE id = ?", (number,))
+            change_live(db, entry, before, DROPPED)
+            tally.unmade(way, before, size)
+            n += 1
+        tally.write(db)
+    return n
+
+
+def _pages(
+    journal: Journal, ways: Ways, choice: Choice
+) -> Iterator[tuple[sqlite3.Connection, list[tuple[int, int, int, int, int]]]]:
+    """Give the deliveries of a choice that are not at an end, some in each transaction: id, way, state, size, entry."""
     after = -1
     choice = Choice(choice.uids, choice.ways, [each for each in choice.states if not each.final])
     while True:
         with journal.write(durable=True) as db:
             condition = choice.condition(db, ways)
             if condition is None:
-                return n
+                return
             rows = db.execute(
                 f"SELECT d.id, d.way, d.state, e.size, e.id {_source(choice)} WHERE {condition[0]} AND d.id > ?"
                 f" ORDER BY d.id LIMIT {_PAGE}",
                 (*condition[1], after),
             ).fetchall()
-            tally = Tally()
-            for number, way, before, size, entry in rows:
-                db.execute(
-                    "UPDATE delivery SET state = ?, attempts = 0, not_before = 0, reason = '', status = NULL"
-                    " WHERE id = ?",
-                    (state, number),
-                )
-                tally.move(way, before, state, size)
-                change_live(db, entry, before, state)
-            tally.write(db)
-        n += len(rows)
+            yield db, rows
         if len(rows) < _PAGE:
-            return n
+            return
         after = rows[-1][0]
+
+
+def _change(journal: Journal, ways: Ways, choice: Choice, state: int) -> int:
+    """Put the deliveries of a choice that are not at an end into a state."""
+    n = 0
+    for db, rows in _pages(journal, ways, choice):
+        tally = Tally()
+        for number, way, before, size, entry in rows:
+            db.execute(
+                "UPDATE delivery SET state = ?, attempts = 0, not_before = 0, reason = '', status = NULL WHERE id = ?",
+                (state, number),
+            )
+            tally.move(way, before, state, size)
+            change_live(db, entry, before, state)
+        tally.write(db)
+        n += len(rows)
+    return n
 
 
 def counts(journal: Journal) -> Counts:

@@ -159,6 +159,16 @@ class Ways:
                 self._keys[found] = key
         return found
 
+    @staticmethod
+    def number(db: sqlite3.Connection, key: str) -> int:
+        """The number of a way, inside a transaction that writes; one that there never was is held."""
+        key = clean(key)
+        db.execute("INSERT INTO way (key, known) VALUES (?, 0) ON CONFLICT (key) DO NOTHING", (key,))
+        number = int(db.execute("SELECT id FROM way WHERE key = ?", (key,)).fetchone()[0])
+        if number >> WAY_BITS:
+            raise SpoolError("the spool has more destinations than it can count")
+        return number
+
     def key(self, db: sqlite3.Connection, way: int) -> str:
         """The key of a way by its number."""
         found = self._keys.get(way)

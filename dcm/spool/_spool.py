@@ -360,6 +360,13 @@ class Spool(SpoolView):
                 db.execute("UPDATE way SET known = ? WHERE id = ?", (int(key in known or key == NO_WAY), number))
         self._ways.forget()
 
+    def know(self, ways: Iterable[str]) -> None:
+        """Say that there are some ways, and nothing of others: what was moved to one of them is held no longer."""
+        keys = [(clean(key),) for key in ways]
+        with self._opened.write(durable=False) as db:
+            db.executemany("UPDATE way SET known = 1 WHERE key = ? AND known = 0", keys)
+        self._ways.forget()
+
     def reroute(self, route: Route) -> int:
         """Route anew what could not be routed and was queued again by `retry`; gives how many went somewhere."""
         waiting = self.ls(ways=(NO_WAY,), states=(DeliveryState.QUEUED,))

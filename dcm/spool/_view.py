@@ -88,6 +88,27 @@ class SpoolView:
         self.tidy()
         return n
 
+    def move(
+        self,
+        way: str,
+        *,
+        uids: Sequence[str] = (),
+        ways: Sequence[str] | None = None,
+        states: Sequence[DeliveryState] = _ALIVE,
+    ) -> int:
+        """Have deliveries go another way instead, from now on; gives how many.
+
+        Parameters
+        ----------
+        way : str
+            The key of the way: see `dcm.route.Way`. It is held until a forwarder has a route that goes there.
+        uids, ways, states
+            Those of `ls`.
+        """
+        n = _mending.move(self._opened, self._ways, Choice(uids, ways, states), way)
+        self.tidy()
+        return n
+
     def deliveries_of(self, entry_id: int) -> tuple[Delivery, ...]:
         """The deliveries of an entry as they are now; empty when all of them are through."""
         return _mending.of_entry(self._opened, self._ways, entry_id)

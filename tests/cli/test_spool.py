@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from dcm.spool import Delivery, DeliveryState, Origin, Settled, Spool
 from dcm.store.local_dir import LocalDir
 from tests import data
 from tests.cli.runner import run_dcm, run_on_terminal
-from tests.peers import HOST, DcmtkStorescp, storescu
+from tests.peers import HOST, DcmtkStorescp, free_port, storescu
 from tests.spool.running import ForwardProcess, contents, holds, until
 from tests.spool.support import files
 from tests.store.instances import make
@@ -192,6 +193,74 @@ def test_giving_up(path: Path) -> None:
     assert not list((path / "data").rglob("*.dcm"))
 
 
+# -- move --------------------------------------------------------------------------------------------------------------
+
+NEW = "192.0.2.2:PACS:104"
+
+
+def test_moving_to_another_destination(path: Path) -> None:
+    """What one has already, or is about to get, it gets no second time; counts add up."""
+    done = run_dcm("spool", "move", "--spool", path, "--dest", PACS, NEW)
+    assert done.returncode == 0
+    assert done.stderr == (f"3 deliveries moved to {NEW}; tried when a forwarder is started that has a route to it.\n")
+    # No forwarder has said that it has a route there.
+    assert states(path) == {f"1.1 {NEW}": "held", f"1.2 {NEW}": "held", f"1.3 {NEW}": "held", "1.4": "quarantined"}
+    done = run_dcm("spool", "move", "--spool", path, "--dest", NEW, "1.2", ARCHIVE)
+    assert done.stderr.startswith(f"1 delivery moved to {ARCHIVE}; ")
+    assert states(path) == {f"1.1 {NEW}": "held", f"1.3 {NEW}": "held", "1.4": "quarantined"}  # it is there already
+    with Spool(path) as spool:
+        counts = spool.counts()
+        assert counts.adds_up
+        assert counts.entries == 3
+        assert counts.ways[PACS].received == 0
+        assert counts.ways[NEW].received == 2
+        assert [one.state for one in spool.ls(uids=["1.2"], states=list(DeliveryState))] == [DeliveryState.DELIVERED]
+        spool.hold([NEW])
+        assert [one.sop_instance_uid for one in spool.take(NEW, 10, time.time())] == ["1.1", "1.3"]
+
+
+def test_moving_what_was_given_up_at_the_other_one(path: Path) -> None:
+    assert run_dcm("spool", "drop", "-y", "--spool", path, "--dest", PACS, "1.2").returncode == 0
+    assert run_dcm("spool", "move", "--spool", path, "--dest", "none", PACS).returncode == 0
+    done = run_dcm("spool", "move", "--spool", path, "--dest", PACS, "--state", "quarantined", NEW)
+    assert done.returncode == 1
+    assert done.stderr == "Nothing quarantined there to be moved, but 3 queued (--state queued).\n"
+    assert states(path) == {f"1.1 {PACS}": "queued", f"1.3 {PACS}": "queued", f"1.4 {PACS}": "queued"}
+
+
+def test_moving_needs_to_know_what_and_where(path: Path, isolated_config: Path) -> None:
+    isolated_config.write_text('[static_routes]\nboth = ["/one", "/two"]\n')
+    done = run_dcm("spool", "move", "--spool", path, NEW)
+    assert done.returncode == 2
+    assert "say which: --dest DEST" in done.stderr
+    done = run_dcm("spool", "move", "--spool", path, "--dest", PACS, "both")
+    assert done.returncode == 2
+    assert "'both' leads to 2 destinations" in done.stderr
+    assert len(states(path)) == 4
+
+
+def test_an_archive_whose_title_was_wrong(tmp_path: Path, isolated_config: Path) -> None:
+    """Under another title it is another destination: what was queued is held, until it is moved to that."""
+    samples = data.write_series(tmp_path / "few", data.SeriesSpec(n_instances=3))
+    node = '[remote_nodes.mypacs]\nhostname = "{}"\nae_title = "{}"\nport = {}\n'
+    with DcmtkStorescp(tmp_path / "receiver") as receiver:
+        isolated_config.write_text(node.format(HOST, "WRONG", free_port()))
+        wrong = isolated_config.read_text()
+        with ForwardProcess(tmp_path / "work", "mypacs") as forwarder:
+            storescu(forwarder.port, "FORWARD", [sample.path for sample in samples], options=["-R"])
+            until(lambda: "is left alone for a while" in forwarder.said, "it has not noticed")
+            old = run_dcm("spool", "ls", "--spool", forwarder.spool).stdout.splitlines()[1].split()[0]
+            isolated_config.write_text(node.format(HOST, receiver.ae_title, receiver.port))
+            assert isolated_config.read_text() != wrong
+            forwarder.tell(signal.SIGHUP)
+            until(lambda: "the rules were read anew" in forwarder.said, "not told")
+            done = run_dcm("spool", "move", "--spool", forwarder.spool, "--dest", old, "mypacs")
+            assert done.stderr == "3 deliveries moved to mypacs; the forwarder was told.\n"
+            until(lambda: len(receiver.received()) == 3, "it was not told")
+            assert forwarder.end() == 0
+    assert holds(receiver.directory) == contents(samples)
+
+
 # -- export ------------------------------------------------------------------------------------------------------------
 
 
@@ -294,9 +363,10 @@ def test_while_a_forwarder_runs(tmp_path: Path) -> None:
     assert holds(receiver.directory) == contents(samples)
 
 
-@pytest.mark.parametrize("command", ["ls", "retry", "drop", "export"])
+@pytest.mark.parametrize("command", ["ls", "retry", "drop", "move", "export"])
 def test_there_is_no_spool(tmp_path: Path, command: str) -> None:
-    arguments = [tmp_path / "out"] if command == "export" else []
+    after: dict[str, list[str | Path]] = {"export": [tmp_path / "out"], "move": ["1.2", NEW]}
+    arguments = after.get(command, [])
     done = run_dcm("spool", command, "--spool", tmp_path / "none", *arguments)
     assert done.returncode == 1
     assert f"there is no spool in {tmp_path / 'none'}" in done.stderr
