@@ -45,7 +45,8 @@ _MOST_COMPARED = 64
 There: TypeAlias = "tuple[Sequence[Sequence[Any]], Sequence[Sequence[Any]]]"
 _INSERT_ENTRY = (
     "INSERT INTO entry (id, uid_hash, uid, sop_class, syntax, size, offset, received_ns, calling, called, address,"
-    " conflict, segment, position, checksum, live) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " conflict, segment, position, data_check, checksum, live)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_DELIVERY = "INSERT INTO delivery (id, way, state, reason) VALUES (?, ?, ?, ?)"
 
@@ -241,7 +242,7 @@ def _insert_entry(db: sqlite3.Connection, new: Candidate, kind: Arrival, live: i
     row = (
         *(name.number, new.hash, new.uid, new.sop_class, new.syntax, name.size, name.offset, name.received_ns),
         *(new.origin.calling_ae, new.origin.called_ae, new.origin.address, int(kind is Arrival.CONFLICT)),
-        *(name.segment, name.position),
+        *(name.segment, name.position, name.check),
     )
     db.execute(_INSERT_ENTRY, (*row, check_of(row), live))
     tally.count("entries")

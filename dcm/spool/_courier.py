@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from dcm._bridge import Bridge
 from dcm.errors import DcmError
 from dcm.net._tasks import cancel_all
-from dcm.spool._dispatch import Dispatch
+from dcm.spool._dispatch import Dispatch, unopened
 from dcm.spool._retry import Fate, RetryPolicy, Verdict
 from dcm.spool._settler import Books, Settler
 from dcm.spool._words import DeliveryState, Settled
@@ -307,8 +307,7 @@ class Courier:
         try:
             return self._spool.instance(delivery)
         except DcmError as error:
-            gone = isinstance(error.__cause__, FileNotFoundError)
-            return Verdict(Fate.LOST if gone else Fate.RETRY, safe_text(error.message))
+            return unopened(error)
 
     def _hand_back(self, loads: Iterable[_Load]) -> None:
         self._settler.hand_back(load.delivery for load in loads)

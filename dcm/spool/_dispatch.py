@@ -10,6 +10,7 @@ from dcm.errors import DcmError, StoreError
 from dcm.route import Outlet
 from dcm.spool._ledger import Ledger
 from dcm.spool._retry import Fate, Verdict, judge
+from dcm.spool._words import DamagedInstanceError
 from dcm.store.base import TransferMethod
 from dcm.text import safe_text
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from dcm.route import Way
     from dcm.spool._breaker import Breaker
 
-__all__ = ["Dispatch"]
+__all__ = ["Dispatch", "unopened"]
 
 log = logging.getLogger(__name__)
 
@@ -141,3 +142,13 @@ def _reason(error: Exception) -> str:
     if isinstance(error, DcmError) and (cause is None or isinstance(cause, DcmError)):
         return error.message
     return f"the filter failed: {type(cause).__name__}"
+
+
+def unopened(error: DcmError) -> Verdict:
+    """What becomes of a delivery of which the instance cannot be had."""
+    fate = Fate.RETRY
+    if isinstance(error, DamagedInstanceError):
+        fate = Fate.QUARANTINE
+    elif isinstance(error.__cause__, FileNotFoundError):
+        fate = Fate.LOST
+    return Verdict(fate, safe_text(error.message))

@@ -19,6 +19,7 @@ from dcm.spool._log import Log
 from dcm.spool._pool import segment_size
 from dcm.spool._segment_reader import read_all
 from dcm.spool._shards import DIRECTORY, Name, Placed, Shards
+from dcm.spool._words import DamagedInstanceError
 from dcm.text import safe_text
 
 __all__ = ["Files", "digest_of"]
@@ -231,17 +232,23 @@ class Files:
         return self.log.path(name) if name.segment else f"{self.root}/{name.shard}/{name}"
 
     def open(self, name: Name, sop_class: str, uid: str, syntax: str, source_ae: str) -> Instance:
-        """The instance in a file; nothing is read of it.
+        """The instance in a file. What is in a segment is read, to see whether it is what was written.
 
         Raises
         ------
         FileNotFoundError
             The file is gone.
+        DamagedInstanceError
+            What is in a segment is not what was written.
         SpoolError
             It is not what was written.
         """
         if name.segment:
             self._check_size(name, self.log.size_of(name))
+            if not self.log.is_sound(name):
+                raise DamagedInstanceError(
+                    f"{self.path(name)} is damaged: {safe_text(uid, 80)} is not what was written"
+                )
             read = partial(self._read_log, name)
             return Instance.from_reader(sop_class, uid, syntax, name.size, read, source_ae)
         mark = FileMark.of(os.stat(f"{name.shard}/{name}", dir_fd=self._fd, follow_symlinks=False))

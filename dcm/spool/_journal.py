@@ -61,6 +61,8 @@ CREATE TABLE entry (
     conflict INTEGER NOT NULL,
     segment INTEGER NOT NULL,
     position INTEGER NOT NULL,
+    -- The checksum of the instance in the segment, 0 where it has a file of its own.
+    data_check INTEGER NOT NULL,
     -- Of all columns above: an entry that was damaged must not tell a destination something wrong.
     checksum INTEGER NOT NULL,
     -- How many of its deliveries are queued or in quarantine. With the last of them the file goes.

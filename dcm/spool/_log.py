@@ -18,7 +18,7 @@ from pathlib import Path
 from dcm._atomic import Buffer
 from dcm.errors import SpoolError
 from dcm.spool._pool import FLAGS, Pool, drop_spare, name_of_segment, number_of_segment
-from dcm.spool._segment import LARGEST, MOST_RECORDS, Segment, is_needed, mark_done
+from dcm.spool._segment import LARGEST, MOST_RECORDS, Segment, checksum, is_needed, mark_done
 from dcm.spool._segment_reader import Batch, DamagedSegmentError, read_all, read_header
 from dcm.spool._shards import DIRECTORY, Name
 from dcm.spool._uses import Uses
@@ -195,7 +195,7 @@ class Log:
             self._leave(segment, bad=True)
             raise
         self.uses.appended(segment.number, placed)
-        return [Name(r.number, r.received_ns, r.offset, r.size, segment.number, r.position) for r in placed]
+        return [Name(r.number, r.received_ns, r.offset, r.size, segment.number, r.position, r.check) for r in placed]
 
     def _begin_next(self) -> Segment:
         assert self._pool is not None
@@ -252,6 +252,10 @@ class Log:
             # Before a segment is written over it loses its name: what still has it was not.
             os.stat(file, dir_fd=self._fd, follow_symlinks=False)
         return data
+
+    def is_sound(self, name: Name) -> bool:
+        """Whether a record is what was written; raises as `read` does."""
+        return checksum([self.read(name, 0, name.offset + name.size)]) == name.check
 
     def size_of(self, name: Name) -> int:
         """How many bytes of a record can be there.

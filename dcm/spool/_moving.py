@@ -84,7 +84,7 @@ class Mover:
         full: SpoolFullError | None = None
         for row in rows:
             try:
-                copy = self._copy(name_of(row), row[6:])
+                copy = self._copy(name_of(row), row[7:])
             except SpoolFullError as exc:
                 full = exc
                 break
@@ -134,7 +134,10 @@ class Mover:
 
 def _moved(db: sqlite3.Connection, name: Name) -> bool:
     """Record that an instance is in a file of its own now; False where it has no entry any more."""
-    change = "UPDATE entry SET offset = ?, segment = 0, position = 0 WHERE id = ? AND live > 0 AND segment > 0"
+    change = (
+        "UPDATE entry SET offset = ?, segment = 0, position = 0, data_check = 0"
+        " WHERE id = ? AND live > 0 AND segment > 0"
+    )
     if not db.execute(change, (name.offset, name.number)).rowcount:
         return False
     row = db.execute(f"SELECT {ENTRY_COLUMNS} FROM entry WHERE id = ?", (name.number,)).fetchone()  # noqa: S608

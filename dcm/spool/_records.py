@@ -207,12 +207,12 @@ FORGET = (
     " ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
 )
 
-PLACE_COLUMNS = "id, received_ns, offset, size, segment, position"
+PLACE_COLUMNS = "id, received_ns, offset, size, segment, position, data_check"
 
 
 def name_of(row: Sequence[int]) -> Name:
     """Where an instance is, of `PLACE_COLUMNS`."""
-    return Name(*row[:6])
+    return Name(*row[:7])
 
 
 def delivery_of(row: Sequence[Any], key: str, held: frozenset[int]) -> Delivery:

@@ -219,9 +219,9 @@ class _Look:
             # Only the last one may not have been finished.
             self.damaged |= batch.behind_damage or self._unfinished
             strays = [
-                Name(record.number, record.received_ns, record.offset, record.size, self._segment, record.position)
-                for record in batch.records
-                if record.number < self._before and record.number not in entries and record.number not in past
+                Name(r.number, r.received_ns, r.offset, r.size, self._segment, r.position, r.check)
+                for r in batch.records
+                if r.number < self._before and r.number not in entries and r.number not in past
             ]
             self._unfinished = bool(strays) and not batch.is_complete()
             if not self._unfinished:

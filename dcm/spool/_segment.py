@@ -7,11 +7,12 @@ all of its blocks on the disk before the first instance comes: what a batch of t
 
     segment   header, 4096 bytes: magic, number, salt, size, checksum
               batch, batch, ...   each begins at a multiple of 4096
-    batch     head: magic, salt, position, length, number of records, checksum of the records, checksum of the head
-              for each record: number, when it arrived, where in the batch it is, bytes before the data set, bytes of it
+    batch     head: magic, salt, position, length, number of records
+              for each record: number, when it arrived, where in the batch it is, bytes before the data set, bytes of
+              it, checksum of these; and a checksum of the head
               records, each 8 bytes that say whether it is still needed, and a DICOM file: preamble, meta, data set
 
-A batch counts when its records have the checksum that its head says: so it can be written in one go, and the disk be
+A batch counts when its records have the checksums that its head says: so it can be written in one go, and the disk be
 waited for once. The salt is made anew for each use of a file: nothing that an earlier use has left in it, and nothing
 that a sender has put into an instance, is taken for a batch.
 """
@@ -52,8 +53,8 @@ BATCH_MAGIC = b"dcm bat\x01"
 _SALT = 8
 _NEEDED, DONE = bytes(8), b"is done\n"
 HEADER = struct.Struct("<8sQ8sQ")
-HEAD = struct.Struct("<8s8sQQII")  # and the checksum of all of the head
-RECORD = struct.Struct("<QQIIQ")
+HEAD = struct.Struct("<8s8sQQI")  # then the records, and the checksum of all of that
+RECORD = struct.Struct("<QQIIQI")
 CHECK = struct.Struct("<I")
 _IOV_MAX = 1000
 FILL = 1 << 20
@@ -78,6 +79,8 @@ class Record(NamedTuple):
         Bytes of the data set.
     position : int
         Where in the segment it begins.
+    check : int
+        The checksum of its bytes.
     """
 
     number: int
@@ -85,6 +88,7 @@ class Record(NamedTuple):
     offset: int
     size: int
     position: int
+    check: int
 
 
 class Segment:
@@ -144,13 +148,13 @@ class Segment:
         at = n_head
         for (number, received_ns, offset, size), image in zip(records, images, strict=True):
             at += len(_NEEDED)
-            placed.append(Record(number, received_ns, offset, size, position + at))
+            placed.append(Record(number, received_ns, offset, size, position + at, checksum(image)))
             body += [_NEEDED, *image]
             at += offset + size
         length = _rounded(at, BLOCK)
         if length > at:
             body.append(bytes(length - at))  # whole blocks: none has to be read to write a part of it
-        head = self._head(position, length, placed, checksum(images))
+        head = self._head(position, length, placed)
         step("write")
         _write(self.fd, [head, *body], position)
         step("fsync")
@@ -158,9 +162,11 @@ class Segment:
         self.end = position + length
         return placed
 
-    def _head(self, position: int, length: int, records: Sequence[Record], check: int) -> bytes:
-        parts = [HEAD.pack(BATCH_MAGIC, self.salt, position, length, len(records), check)]
-        parts += (RECORD.pack(r.number, r.received_ns, r.position - position, r.offset, r.size) for r in records)
+    def _head(self, position: int, length: int, records: Sequence[Record]) -> bytes:
+        parts = [HEAD.pack(BATCH_MAGIC, self.salt, position, length, len(records))]
+        parts += (
+            RECORD.pack(r.number, r.received_ns, r.position - position, r.offset, r.size, r.check) for r in records
+        )
         head = b"".join(parts)
         return (head + CHECK.pack(zlib.crc32(head))).ljust(head_size(len(records)), b"\0")
 
@@ -256,11 +262,11 @@ def _rounded(n: int, unit: int) -> int:
     return -(-n // unit) * unit
 
 
-def checksum(images: Iterable[Sequence[Buffer]]) -> int:
+def checksum(image: Iterable[Buffer]) -> int:
+    """The checksum of the bytes of a record."""
     check = 0
-    for image in images:
-        for buffer in image:
-            check = zlib.crc32(buffer, check)
+    for buffer in image:
+        check = zlib.crc32(buffer, check)
     return check
 
 

@@ -42,12 +42,11 @@ class Batch:
         What is before it was a batch, and is none any more.
     """
 
-    def __init__(self, fd: int, length: int, records: list[Record], check: int) -> None:
+    def __init__(self, fd: int, length: int, records: list[Record]) -> None:
         self.length = length
         self.records = records
         self.behind_damage = False
         self._fd = fd
-        self._check = check
 
     def is_complete(self) -> bool:
         """Whether all of it is there: its records are read for that.
@@ -57,7 +56,7 @@ class Batch:
         OSError
             It cannot be read.
         """
-        return self._check == checksum([[read_all(self._fd, r.offset + r.size, r.position)] for r in self.records])
+        return all(r.check == checksum([read_all(self._fd, r.offset + r.size, r.position)]) for r in self.records)
 
 
 class SegmentReader:
@@ -124,17 +123,17 @@ class SegmentReader:
         head = os.pread(self._fd, head_size(MOST_RECORDS), position)
         if len(head) < HEAD.size:
             return None
-        magic, salt, own, length, count, check = HEAD.unpack_from(head)
+        magic, salt, own, length, count = HEAD.unpack_from(head)
         end = HEAD.size + RECORD.size * count
         if (magic, salt, own) != (BATCH_MAGIC, self._salt, position) or not 0 < count <= MOST_RECORDS:
             return None
         if len(head) < end + CHECK.size or CHECK.unpack_from(head, end)[0] != zlib.crc32(head[:end]):
             return None
         records = [
-            Record(number, received_ns, offset, size, position + at)
-            for number, received_ns, at, offset, size in RECORD.iter_unpack(head[HEAD.size : end])
+            Record(number, received_ns, offset, size, position + at, check)
+            for number, received_ns, at, offset, size, check in RECORD.iter_unpack(head[HEAD.size : end])
         ]
-        return Batch(self._fd, length, records, check)
+        return Batch(self._fd, length, records)
 
 
 def read_header(fd: int) -> SegmentReader | None:

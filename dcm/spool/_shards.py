@@ -29,6 +29,8 @@ class Name(NamedTuple):
         Bytes of the data set.
     segment, position : int
         The segment, and where in it the instance begins; 0 for a file of its own.
+    check : int
+        The checksum of what is in the segment; 0 for a file of its own.
     """
 
     number: int
@@ -37,6 +39,7 @@ class Name(NamedTuple):
     size: int
     segment: int = 0
     position: int = 0
+    check: int = 0
 
     def __str__(self) -> str:
         return f"{self.number}-{self.received_ns}-{self.offset}-{self.size}.dcm"

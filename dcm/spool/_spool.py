@@ -301,7 +301,7 @@ class Spool(SpoolView):
         return self._queues.next_due(way)
 
     def instance(self, delivery: Delivery) -> Instance:
-        """The instance of a delivery; nothing is read of it.
+        """The instance of a delivery. One in the log is read, to see whether it is what was written.
 
         Raises
         ------

@@ -18,7 +18,7 @@ __all__ = ["ENTRY_COLUMNS", "check_of", "open_journal", "visit_journal"]
 
 ENTRY_COLUMNS = (
     "id, uid_hash, uid, sop_class, syntax, size, offset, received_ns, calling, called, address, conflict,"
-    " segment, position"
+    " segment, position, data_check"
 )
 
 

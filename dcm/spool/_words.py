@@ -6,6 +6,8 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from dcm.errors import SpoolError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TypeAlias
@@ -15,6 +17,7 @@ __all__ = [
     "Admitted",
     "Arrival",
     "Counts",
+    "DamagedInstanceError",
     "Delivery",
     "DeliveryState",
     "OnConflict",
@@ -24,6 +27,11 @@ __all__ = [
     "Settlement",
     "WayCounts",
 ]
+
+
+class DamagedInstanceError(SpoolError):
+    """The disk gives other bytes than were written to it: they must not be delivered."""
+
 
 NO_WAY = ""
 """The key of the way of what could not be routed: it stays there, in quarantine, until it can be."""

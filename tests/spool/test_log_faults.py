@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable
@@ -15,9 +17,13 @@ import pytest
 
 from dcm.errors import SpoolError, SpoolFullError, StoreError
 from dcm.instance import Instance
-from dcm.spool import Arrival, Spool, _pool, _segment
+from dcm.route import Way
+from dcm.spool import Arrival, DeliveryState, Spool, _pool, _segment
+from dcm.spool._breaker import Breaker
+from dcm.spool._courier import Courier
 from dcm.spool._intake import Arrived
 from dcm.spool._queue import Queues
+from dcm.store.local_dir import LocalDir
 from tests.spool.conftest import SEGMENT
 from tests.spool.support import (
     DELIVERED,
@@ -493,6 +499,40 @@ def test_no_thread_dies_of_a_disk_that_does_not_answer(
             threading.Event().wait(0.005)
         assert pool._spare
     assert "cannot make room" in caplog.text
+
+
+# -- damage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.blocking_allowed("it works with the spool, too")
+async def test_what_the_disk_has_damaged_is_not_delivered(path: Path, tmp_path: Path) -> None:
+    """One bit is another one: that instance waits for a human, and the others go."""
+    out = tmp_path / "out"
+    with Spool(path) as spool:
+        way = Way(LocalDir(out, out_fmt="{SOPInstanceUID}"))
+        for uid in ("1.1", "1.2", "1.3"):
+            spool.admit(make(uid, pixels=pixels_of(uid)), HERE, lambda _: [way.key])
+        (number,) = [one.entry_id for one in spool.ls(uids=["1.2"])]
+        segment, position = in_log(path)[number]
+        file = path / "log" / f"{segment:012x}.seg"
+        data = bytearray(file.read_bytes())
+        data[position + 500] ^= 1
+        file.write_bytes(data)
+        courier = Courier(way, spool, Breaker())
+        running = asyncio.create_task(courier.run())
+        await courier.drained()
+        await courier.stop(5)
+        await asyncio.wait_for(asyncio.gather(running, return_exceptions=True), 5)
+        assert {file.stem for file in out.iterdir()} == {"1.1", "1.3"}
+        (left,) = spool.ls()
+        assert (left.sop_instance_uid, left.state) == ("1.2", DeliveryState.QUARANTINED)
+        assert re.search(r"seg is damaged: 1\.2 is not what was written", left.reason)
+        # It is no repetition of what is here: sent once more, it is kept, and delivered.
+        again = spool.admit(make("1.2", pixels=pixels_of("1.2")), HERE, lambda _: [way.key])
+        assert again.kind is Arrival.CONFLICT
+        (fresh,) = spool.ls(states=[DeliveryState.QUEUED])
+        with spool.instance(fresh) as instance:
+            assert bytes(instance.read(0, instance.size)).endswith(pixels_of("1.2"))
 
 
 # -- moving ------------------------------------------------------------------------------------------------------------

@@ -155,8 +155,8 @@ def test_what_was_there_before_is_not_there_any_more(segment: Segment) -> None:
 def test_what_a_sender_puts_into_an_instance_is_not_taken_for_a_batch(segment: Segment) -> None:
     """A segment is used again: behind what is written then there are bytes that a sender has chosen."""
     position = 2 * BLOCK
-    guess = _segment.HEAD.pack(b"dcm bat\x01", bytes(8), position, BLOCK, 1, zlib.crc32(bytes(110)))
-    guess += _segment.RECORD.pack(66, 1, 600, 10, 100)
+    guess = _segment.HEAD.pack(b"dcm bat\x01", bytes(8), position, BLOCK, 1)
+    guess += _segment.RECORD.pack(66, 1, 600, 10, 100, zlib.crc32(bytes(110)))
     guess += struct.pack("<I", zlib.crc32(guess))
     os.pwrite(segment.fd, guess, position)
     placed = append(segment, 1, [b"y" * 100])
