@@ -39,7 +39,8 @@ def diff_data_sets(
     file_meta : bool, optional
         Whether to compare the file meta information, too. What differs there comes first.
     ignore : iterable of keywords or tags, optional
-        Elements to leave out, at any depth. A path leaves out that place: ``Seq.Keyword``, ``Seq[0].Keyword``.
+        Elements to leave out, at any depth; also paths: ``Seq.Keyword``, at any depth as well, or from the top level
+        down ``Seq[0].Keyword``.
     only : iterable of keywords or tags, optional
         The only elements to compare, at any depth, with all that is in them. Paths, too.
 
@@ -53,7 +54,7 @@ def diff_data_sets(
     InvalidDicomError
         One of them cannot be read, or is nested too deeply.
     UsageError
-        There is no such keyword.
+        There is no such keyword, or something has items in a path that is no sequence.
     """
     selection = Selection.of(ignore, only)
     diffs = list(compare(meta_of(left), meta_of(right), selection)) if file_meta else []
