@@ -13,6 +13,7 @@ from dcm.attrs import Attributes
 from dcm.diff._differences import BytesDigest
 from dcm.diff._reading import DicomFile, Stretch
 from dcm.errors import InvalidDicomError, UsageError
+from dcm.text import safe_text
 
 __all__ = ["ABOUT_ENCODING", "ABOUT_ENCODING_META", "decoded_pixels"]
 
@@ -20,6 +21,7 @@ __all__ = ["ABOUT_ENCODING", "ABOUT_ENCODING_META", "decoded_pixels"]
 ABOUT_ENCODING = frozenset({0x00280006, 0x7FE00001, 0x7FE00002, 0x7FE00003})
 #: The same of the file meta information: the transfer syntax, the implementation and the AEs that wrote and sent it
 ABOUT_ENCODING_META = frozenset({0x00020010, 0x00020012, 0x00020013, 0x00020016, 0x00020017, 0x00020018})
+_MAX_REASON = 300  # characters
 _SUBSAMPLED = ("YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
 
 
@@ -77,7 +79,10 @@ def decoded_pixels(file: DicomFile, record: Attributes, where: Stretch) -> Bytes
     InvalidDicomError
         It cannot be decoded.
     """
-    layout = _Layout.of(record)
+    try:
+        layout = _Layout.of(record)
+    except InvalidDicomError as exc:
+        raise InvalidDicomError(f"{file.path}: {exc.message}") from exc
     frames = _decoded(file, record, where, layout) if where.encapsulated else _native(file, where, layout)
     total, sha256 = 0, hashlib.sha256()
     for frame in frames:
@@ -148,8 +153,8 @@ def _decoded(file: DicomFile, record: Attributes, where: Stretch, layout: _Layou
             )
             yield _by_pixel(bytes(frame)[: found.frame_bytes], found)
     except Exception as exc:
-        first = str(exc).partition("\n")[0]
-        raise InvalidDicomError(f"{file.path}: pydicom cannot decode the pixel data: {first}") from exc
+        why = safe_text(" ".join(str(exc).split()), _MAX_REASON)  # on lines of their own, what each package says
+        raise InvalidDicomError(f"{file.path}: pydicom cannot decode the pixel data: {why}") from exc
 
 
 def _by_pixel(frame: bytes, layout: _Layout) -> bytes:

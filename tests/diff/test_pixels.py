@@ -21,8 +21,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dcm.diff import diff_files
-from dcm.errors import InvalidDicomError, UsageError
+from dcm.diff import FileState, diff_files
 from tests.data import SeriesSpec, data_set, pydicom_files
 from tests.diff.test_files import lines, write
 
@@ -138,24 +137,36 @@ def test_big_endian_words_of_eight_bits(tmp_path: Path) -> None:
 def test_nothing_installed_that_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder: Any = get_decoder(JPEGBaseline8Bit)
     monkeypatch.setattr(decoder, "_available", {})
-    with pytest.raises(UsageError, match="JPEG Baseline") as caught:
-        diff_files(FILES["SC_rgb_jpeg_dcmtk"], FILES["SC_rgb_small_odd"], pixels=True)
-    assert caught.value.hint == "pip install 'dcm[image]'"
-    assert diff_files(FILES["SC_rgb_jpeg_dcmtk"], FILES["SC_rgb_jpeg_dcmtk"], pixels=True).differences == ()
+    found = diff_files(FILES["SC_rgb_jpeg_dcmtk"], FILES["SC_rgb_small_odd"], pixels=True)
+    assert "JPEG Baseline" in found.problem
+    assert found.hint == "pip install 'dcm[image]'"
+    assert diff_files(FILES["SC_rgb_jpeg_dcmtk"], FILES["SC_rgb_jpeg_dcmtk"], pixels=True).state is FileState.SAME
 
 
 def test_what_cannot_be_decoded(tmp_path: Path) -> None:
-    content = FILES["MR_small_RLE"].read_bytes()
+    """It is said why, and all else is compared."""
     damaged = tmp_path / "damaged"
-    start = content.index(b"\xe0\x7f\x10\x00")
-    damaged.write_bytes(content[: start + 28] + bytes([99]) * 64 + content[start + 92 :])
-    with pytest.raises(InvalidDicomError, match="cannot decode the pixel data"):
-        diff_files(FILES["MR_small"], damaged, pixels=True)
     ds = dcmread(FILES["MR_small_RLE"])
+    ds.PatientID = "Other"
+    ds.save_as(damaged)
+    content = damaged.read_bytes()
+    start = content.index(b"\xe0\x7f\x10\x00")
+    damaged.write_bytes(content[: start + 32] + bytes([99]) * 64 + content[start + 96 :])
+    found = diff_files(FILES["MR_small"], damaged, pixels=True)
+    assert [diff.path for diff in found.differences] == ["PatientID"]
+    assert found.state is FileState.TROUBLE
+    problem = f"{damaged}: pydicom cannot decode the pixel data: Unable to decode as exceptions were raised by all "
+    assert found.problem.startswith(problem)
+    assert "invalid number of segments" in found.problem
+    assert diff_files(FILES["MR_small"], damaged, pixels=True, ignore=["PixelData"]).state is FileState.DIFFERENT
     del ds.Rows
     ds.save_as(damaged)
-    with pytest.raises(InvalidDicomError, match=r"\(0028,0010\)"):
-        diff_files(FILES["MR_small"], damaged, pixels=True)
+    found = diff_files(FILES["MR_small"], damaged, pixels=True)
+    assert [diff.path for diff in found.differences] == ["PatientID", "Rows"]
+    assert found.problem == f"{damaged}: pixel data without (0028,0010) cannot be decoded"
+    damaged.write_bytes(damaged.read_bytes()[:-50])  # cut short, too
+    problem = diff_files(FILES["MR_small"], damaged, pixels=True).problem
+    assert problem.startswith(f"{damaged}: pixel data without (0028,0010) cannot be decoded; {damaged}: ")
 
 
 def test_dcm_itself_needs_no_numpy(tmp_path: Path) -> None:
