@@ -7,7 +7,7 @@ import math
 import re
 from typing import Any
 
-from dcm.dump._values import numbers, single, value_text
+from dcm.dump._values import BINARY_VRS, numbers, single, value_text
 from dcm.dump._walk import FRAGMENT, FRAGMENTS, ITEM, SEQUENCE, Element
 from dcm.normalize import normal_value
 from dcm.peek._values import TEXT_CACHES
@@ -18,7 +18,6 @@ __all__ = ["INLINE_LIMIT", "JsonBuilder", "encode_json", "json_limit"]
 INLINE_LIMIT = 4 << 10
 """Binary values of more bytes are referred to, and not in the JSON."""
 
-_BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _NUMBER = re.compile(r"([+-]?)0*([0-9]*)(?:\.([0-9]*))?([eE][+-]?[0-9]+)?")
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _EXACT = 1 << 53  # what a program that takes all numbers for doubles can tell apart
@@ -28,7 +27,7 @@ _UNSAFE = re.compile(rf"(?![\x00-\x1f])[{UNSAFE_CHARS}]")
 
 def json_limit(tag: int, vr: str, length: int) -> int:
     """How many bytes of a long value are read where binary ones are referred to."""
-    return 0 if vr in _BINARY else length
+    return 0 if vr in BINARY_VRS else length
 
 
 class JsonBuilder:
@@ -101,7 +100,7 @@ class JsonBuilder:
 
     def _value(self, element: Element, entry: dict[str, Any]) -> None:
         vr = element.vr
-        if vr in _BINARY:
+        if vr in BINARY_VRS:
             if element.length > INLINE_LIMIT and self._uri:
                 entry["BulkDataURI"] = f"{self._uri}?offset={element.start}&length={element.length}"
             elif element.value:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcm.dump import BytesSource, LineFormat, Selection, dump_formatted, dump_json, dump_plain, encode_json
+from dcm.dump import (
+    BytesSource,
+    LineFormat,
+    Selection,
+    dump_formatted,
+    dump_json,
+    dump_plain,
+    dump_whole,
+    encode_json,
+)
+from dcm.dump._values import PIECE
 from dcm.dump._walk import UNDEFINED
 from dcm.errors import InvalidDicomError, TemplateError, UsageError
 from dcm.text import safe_text
@@ -96,6 +108,60 @@ def test_long_values_are_cut_unless_wanted() -> None:
     assert "257\\... " in numbers
     assert ",400 " in numbers
     assert lines(UIDS, full=True)[0].startswith("(0008,0016) UI [1.2.840.10008.5.1.4.1.1.2] ")
+
+
+@pytest.mark.parametrize("tag", [0x7FE00010, 0x00281101, 0x00189087, 0x00280009, 0x00280120])
+@pytest.mark.parametrize("colors", [False, True])
+def test_whole_values_in_pieces(tag: int, colors: bool) -> None:
+    value = bytes(range(256)) * 8193 + b"\1"  # somewhat more than two pieces, and half of a number
+    implicit = struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(value)) + value
+    fragments = item(b"\xff") + item(b"\xab" * (PIECE + 1)) + SEQUENCE_END
+    explicit = element(0x7FE00010, "OB", fragments, UNDEFINED) + element(0x7FE10010, "OB", value)
+    for encoded, syntax in ((implicit, "1.2.840.10008.1.2"), (explicit, "1.2.840.10008.1.2.1")):
+        source = BytesSource(part10(encoded, syntax))
+        pieces = list(dump_whole(source, colors=colors))
+        assert "".join(pieces) == "".join([f"{line}\n" for line in dump_plain(source, full=True, colors=colors)])
+        assert max(map(len, pieces)) < 6 * PIECE
+
+
+def test_whole_values_take_little_more_memory_than_they_have_bytes() -> None:
+    n_bytes = 32 << 20
+    source = BytesSource(part10(element(0x7FE00010, "OW", bytes(n_bytes))))
+    tracemalloc.start()
+    n_characters = sum(map(len, dump_whole(source)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert n_characters > n_bytes // 2 * 5
+    assert peak < n_bytes + (24 << 20)
+
+
+def test_long_binary_values_in_lines_of_the_user() -> None:
+    """They are cut, and not even read, unless they are wanted; all else is whole."""
+    (cut,) = formatted("{elem.value}", PIXELS, include=["PixelData"])
+    assert cut.startswith("0100\\0302\\0504")
+    assert cut.endswith("\\1f1e\\...")
+    assert formatted("{ds.PixelData}", PIXELS) == [cut]
+    short = element(0x7FE00010, "OW", bytes(range(32)))
+    assert formatted("{ds.PixelData}", short) == [cut.removesuffix("\\...")]
+    numbers, text = element(0x00281101, "US", b"\1\1" * 4000), element(0x00104000, "LT", b"x" * 500)
+    assert formatted("{elem.value}", numbers + text, groups=["0028", "0010"]) == ["\\".join(["257"] * 4000), "x" * 500]
+    form = LineFormat("{elem.value}{ds.PixelData}", full=True)
+    (whole,) = dump_formatted(BytesSource(part10(PIXELS)), form, Selection.parse(include=["PixelData"]))
+    assert whole.startswith(cut.removesuffix("..."))
+    assert whole.count("\\") == 2 * 4095
+    source = Counting(part10(element(0x7FE00010, "OW", bytes(9 << 20))))
+    list(dump_formatted(source, LineFormat("{elem.value}{ds.PixelData}")))
+    assert source.n_read < 1 << 20
+
+
+class Counting(BytesSource):
+    """How many bytes are asked for."""
+
+    n_read = 0
+
+    def fetch(self, pos: int, n: int) -> bytes:
+        self.n_read += n
+        return super().fetch(pos, n)
 
 
 def test_private_elements_and_fragments() -> None:
