@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _LINES_AT_ONCE = 2000
+_OWN_NAMES = ("/dev/fd/", "/dev/stdin", "/proc/")  # of what this process has open
 
 
 @click.command(
@@ -183,9 +184,11 @@ class _Dump:
             head = ""
 
     def _object(self, source: Source, path: str) -> None:
-        from dcm.dump import dump_json, encode_json
+        from dcm.dump import FileSource, dump_json, encode_json
 
-        uri = "" if path == STDIN else Path(path).absolute().as_uri()
+        # What comes through a pipe is gone afterwards, and these names are others then.
+        lasts = isinstance(source, FileSource) and path != STDIN and not path.startswith(_OWN_NAMES)
+        uri = Path(path).absolute().as_uri() if lasts else ""
         document, broken = dump_json(source, self.selection, uri=uri, full=self.full)
         if self.out_format == "ndjson":
             write_stdout(encode_json(document) + b"\n")
