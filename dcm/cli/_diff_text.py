@@ -74,6 +74,8 @@ class _Plain(_Brief):
                 lines.append(f"-{diff.place}: {left}")
             if diff.kind is not DiffKind.MISSING:
                 lines.append(f"+{diff.place}: {right}")
+            if diff.pixels:
+                lines.append(f" {diff.place}: {diff.pixels}")
         _print("\n".join(lines))
 
 
@@ -97,6 +99,8 @@ class _SideBySide(_Brief):
         for diff in found.differences:
             left, right = shown_pair(diff, _WIDE)
             table.add_row(Text(diff.place), *_marked(left, right))
+            if diff.pixels:
+                table.add_row(Text(""), Text(str(diff.pixels)))
         self._console.print(table)
         self._console.print()
 
@@ -183,13 +187,15 @@ def _path(path: Path | None) -> str | None:
 
 
 def _difference(diff: DataDiff) -> dict[str, Any]:
-    result = {"path": diff.path, "tag": f"{diff.tag:08X}", "kind": diff.kind.value}
+    result: dict[str, Any] = {"path": diff.path, "tag": f"{diff.tag:08X}", "kind": diff.kind.value}
     if diff.creator:
         result["creator"] = _value(diff.creator)
     if diff.kind is not DiffKind.ADDED:
         result["left"] = _value(diff.left)
     if diff.kind is not DiffKind.MISSING:
         result["right"] = _value(diff.right)
+    if diff.pixels:
+        result["pixels"] = diff.pixels._asdict()
     return result
 
 

@@ -11,7 +11,7 @@ from dcm.attrs import Attributes, Value
 from dcm.keywords import keyword_of
 from dcm.text import plural, safe_text
 
-__all__ = ["BytesDigest", "DataDiff", "DiffKind", "Shown", "kept", "shown_pair"]
+__all__ = ["BytesDigest", "DataDiff", "DiffKind", "PixelChange", "Shown", "kept", "shown_pair"]
 
 _MAX_BYTES = 32  # of a binary value that is kept as it is
 _MAX_SHOWN = 80
@@ -37,6 +37,35 @@ class BytesDigest(NamedTuple):
         return f"{plural(self.length, 'byte')}, sha256 {self.sha256[:16]}"
 
 
+class PixelChange(NamedTuple):
+    """How pixels differ once they are decoded, sample by sample.
+
+    Attributes
+    ----------
+    n_samples, n_frames : int
+        How many there are, the same on both sides.
+    samples_differ, frames_differ : int
+        How many of them differ.
+    first_frame : int
+        The first one that does, from 1 on.
+    largest : int
+        The largest difference of two samples.
+    """
+
+    n_samples: int
+    samples_differ: int
+    n_frames: int
+    frames_differ: int
+    first_frame: int
+    largest: int
+
+    def __str__(self) -> str:
+        frames, first = f" in {self.frames_differ} of {self.n_frames} frames", f" (frame {self.first_frame} first)"
+        if self.n_frames == 1:
+            frames = first = ""
+        return f"{self.samples_differ} of {self.n_samples} samples{frames} differ, by {self.largest} at most{first}"
+
+
 Shown: TypeAlias = "Value | BytesDigest"
 
 
@@ -55,6 +84,8 @@ class DataDiff:
         The element; where it is private, as the left data set numbers it if it has it.
     creator : str
         The creator of a private element.
+    pixels : PixelChange or None
+        Of pixel data that was decoded, how it differs, where both sides have as many frames and samples.
     """
 
     path: str
@@ -63,12 +94,13 @@ class DataDiff:
     right: Shown
     tag: int
     creator: str = ""
+    pixels: PixelChange | None = None
 
     def __str__(self) -> str:
         """One line that is safe on a terminal: ``~ PatientID: 'A' -> 'B'``, ``- …`` if missing, ``+ …`` if added."""
         left, right = shown_pair(self)
         if self.kind is DiffKind.CHANGED:
-            return f"~ {self.place}: {left} -> {right}"
+            return f"~ {self.place}: {left} -> {right}" + (f"; {self.pixels}" if self.pixels else "")
         return f"- {self.place}: {left}" if self.kind is DiffKind.MISSING else f"+ {self.place}: {right}"
 
     @property

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dcm.diff._data_sets import Side, compare
-from dcm.diff._differences import BytesDigest, DataDiff
-from dcm.diff._pixels import ABOUT_ENCODING, ABOUT_ENCODING_META, decoded_pixels
+from dcm.diff._differences import BytesDigest, DataDiff, PixelChange
+from dcm.diff._pixels import ABOUT_ENCODING, ABOUT_ENCODING_META, compared_pixels
 from dcm.diff._reading import PIXEL_DATA, DicomFile, leave_out_same, open_file
 from dcm.diff._selection import Selection, Step
 from dcm.errors import DcmError, InvalidDicomError, UsageError
@@ -103,29 +103,32 @@ class Method:
         leave_out_same(*data_sets)
         sides, selection = (left.side(data_sets[0]), right.side(data_sets[1])), self.selection
         undecoded: DcmError | None = None
+        change: PixelChange | None = None
         if self.pixels:
             selection = self._without(ABOUT_ENCODING)
             try:
-                sides = self._decoded((left, right), sides)
+                sides, change = self._decoded((left, right), sides)
             except (InvalidDicomError, UsageError) as exc:  # the rest can still be compared
                 sides, undecoded = (_with_pixels(sides[0], None), _with_pixels(sides[1], None)), exc
-        return [*found, *compare(*sides, selection)], undecoded
+        for diff in compare(*sides, selection):
+            found.append(replace(diff, pixels=change) if diff.path == "PixelData" else diff)
+        return found, undecoded
 
     def _without(self, tags: frozenset[int]) -> Selection:
         return replace(self.selection, ignored=self.selection.ignored | tags)
 
-    def _decoded(self, files: tuple[DicomFile, DicomFile], sides: tuple[Side, Side]) -> tuple[Side, Side]:
+    def _decoded(
+        self, files: tuple[DicomFile, DicomFile], sides: tuple[Side, Side]
+    ) -> tuple[tuple[Side, Side], PixelChange | None]:
         """Both sides with their pixel data decoded, where both have some and it is not the same anyway."""
         here = (Step(PIXEL_DATA),)
         if self.selection.leaves_out(here) or not self.selection.names(here):
-            return sides
+            return sides, None
         where = files[0].pixels, files[1].pixels
         if where[0] is None or where[1] is None or sides[0].value(PIXEL_DATA) == sides[1].value(PIXEL_DATA):
-            return sides
-        return (
-            _with_pixels(sides[0], decoded_pixels(files[0], sides[0].record, where[0])),
-            _with_pixels(sides[1], decoded_pixels(files[1], sides[1].record, where[1])),
-        )
+            return sides, None
+        left, right, change = compared_pixels(files, (sides[0].record, sides[1].record), (where[0], where[1]))
+        return (_with_pixels(sides[0], left), _with_pixels(sides[1], right)), change
 
 
 def diff_files(
