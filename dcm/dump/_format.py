@@ -97,12 +97,14 @@ class LineFormat:
     Raises
     ------
     TemplateError
-        There is no such field; the nearest one is suggested.
+        It is empty, or there is no such field; the nearest one is suggested.
     """
 
     def __init__(self, text: str, *, full: bool = False) -> None:
         self.text = text
         self.full = full
+        if not text:
+            raise TemplateError("--plain-fmt: the form is empty", hint="'{elem.keyword} = {elem.value}' say")
         self.per_element = False
         tags: set[int] = set()
         self._parts = tuple(self._parse(tags))

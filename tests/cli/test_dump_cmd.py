@@ -214,9 +214,13 @@ def test_a_picture_is_written_over_nothing_else(sample: Path, tmp_path: Path) ->
     other = tmp_path / "other.dcm"
     other.write_bytes(sample.read_bytes())
     done = run_dcm("dump", "--png", other, sample)
-    assert (done.returncode, done.stderr) == (
-        2, f"Error: {other} is there, and is no PNG file: it is not overwritten\n       --png OUT FILE\n"
-    )  # fmt: skip
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        [
+            f"Error: {other} is there, and is no PNG file: it is not overwritten",
+            "       behind --png stands the file to write, then the one to show: --png picture.png image.dcm",
+        ],
+    )
     assert other.read_bytes() == sample.read_bytes()
     (tmp_path / "empty.png").touch()
     for _ in range(2):

@@ -271,7 +271,7 @@ def test_a_form_has_lines_for_sequences_but_not_for_their_items() -> None:
 @pytest.mark.parametrize(
     "form",
     [
-        *("{elem.__class__}", "{elem.value.__class__}", "{elem}", "{ds}", "{ds.PatientNam}", "{x}", "{", "}", "{}"),
+        *("", "{elem.__class__}", "{elem.value.__class__}", "{elem}", "{ds}", "{ds.PatientNam}", "{x}", "{", "}", "{}"),
         *(
             "{elem.value!r}",
             "{elem.value:x}",
