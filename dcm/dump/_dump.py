@@ -171,7 +171,7 @@ def dump_json(
     layout = layout_of(source)
     if full or layout.deflated or layout.transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN:
         uri = ""  # JSON has little endian values, and an offset has to be one of the file
-    builder = JsonBuilder(uri, meta=selection.is_limited)
+    builder = JsonBuilder(uri, size=source.size, meta=selection.is_limited)
     broken = None
     try:
         for element in selection.filter(walk(source, _only(selection, json_limit if uri else None))):

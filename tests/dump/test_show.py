@@ -295,7 +295,7 @@ def test_json() -> None:
             SEQUENCE,
             element(0x00081250, "SQ", b""),
             element(0x00100010, "PN", b"M\xfcller^J=x="),
-            element(0x00181063, "DS", b"+01.50\\\\abc\\1e3"),
+            element(0x00181063, "DS", b"+01.50\\\\abc\\1e3\\1e400\\-1e400\\1e-400\\0e-400"),
             element(0x00280009, "AT", b"\x18\0\x63\x10"),
             element(0x00280010, "US", b"\0\2"),
             element(0x00189087, "FD", b"\0\0\0\0\0\0\xf8\x7f"),
@@ -307,7 +307,7 @@ def test_json() -> None:
         "00081140": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": ["1.2.3"]}}]},
         "00081250": {"vr": "SQ"},
         "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Müller^J", "Ideographic": "x"}]},
-        "00181063": {"vr": "DS", "Value": [1.5, None, "abc", 1000.0]},
+        "00181063": {"vr": "DS", "Value": [1.5, None, "abc", 1000.0, "1e400", "-1e400", "1e-400", 0]},
         "00280009": {"vr": "AT", "Value": ["00181063"]},
         "00280010": {"vr": "US", "Value": [512]},
         "00189087": {"vr": "FD", "Value": ["NaN"]},
@@ -322,6 +322,15 @@ def test_large_values_in_json_are_referred_to() -> None:
     assert "InlineBinary" in as_json(PIXELS)["7FE00010"]
     pixels = element(0x7FE00010, "OB", item(b"") + SEQUENCE_END, UNDEFINED)
     assert as_json(pixels, uri="file:///a.dcm")["7FE00010"]["BulkDataURI"].endswith("&length=-1")
+
+
+def test_json_refers_to_what_is_there_of_a_file_that_breaks_off() -> None:
+    whole = part10(PIXELS)
+    start = len(whole) - 8192
+    for there, reference in ((5000, f"file:///a.dcm?offset={start}&length=5000"), (0, None)):
+        document, broken = dump_json(BytesSource(whole[: start + there]), uri="file:///a.dcm")
+        assert "missing" in str(broken)
+        assert document["7FE00010"].get("BulkDataURI") == reference
 
 
 def test_file_meta_information_is_in_json_only_if_it_is_named() -> None:
