@@ -174,9 +174,9 @@ class _Comparison:
             where = f"{element.path}[{number}]"
             named = chosen or self.selection.names(here)
             if named and number >= len(rights):
-                yield DataDiff(where, DiffKind.MISSING, (lefts[number],), None, element.tag, element.creator)
+                yield DataDiff(where, DiffKind.MISSING, (lefts[number],), None, element.tag, element.creator, vr="SQ")
             elif named and number >= len(lefts):
-                yield DataDiff(where, DiffKind.ADDED, None, (rights[number],), element.tag, element.creator)
+                yield DataDiff(where, DiffKind.ADDED, None, (rights[number],), element.tag, element.creator, vr="SQ")
             else:
                 left = element.left.item(lefts[number]) if number < len(lefts) else NOTHING
                 right = element.right.item(rights[number]) if number < len(rights) else NOTHING
@@ -213,11 +213,12 @@ class _Element:
 
     def difference(self, left: Shown, right: Shown) -> DataDiff:
         """That the two differ."""
+        vr = next((vr for vr in self.vrs if vr != "UN"), "UN")
         if self.right_tag is None:
-            return DataDiff(self.path, DiffKind.MISSING, _kept(left), None, self.tag, self.creator)
+            return DataDiff(self.path, DiffKind.MISSING, _kept(left), None, self.tag, self.creator, vr=vr)
         if self.left_tag is None:
-            return DataDiff(self.path, DiffKind.ADDED, None, _kept(right), self.tag, self.creator)
-        return DataDiff(self.path, DiffKind.CHANGED, _kept(left), _kept(right), self.tag, self.creator)
+            return DataDiff(self.path, DiffKind.ADDED, None, _kept(right), self.tag, self.creator, vr=vr)
+        return DataDiff(self.path, DiffKind.CHANGED, _kept(left), _kept(right), self.tag, self.creator, vr=vr)
 
 
 def _kept(value: Shown) -> Shown:

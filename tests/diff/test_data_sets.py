@@ -90,6 +90,23 @@ def test_ignored_at_any_depth_and_the_only_ones() -> None:
         diff_data_sets(left, right, ignore=["StudyIDD"])
 
 
+def test_tags_are_shown_as_tags() -> None:
+    left, right = edited(FrameIncrementPointer=0x00181063)
+    left.FrameIncrementPointer = [0x00181063, 0x00181065]
+    item = Dataset()
+    item.FrameIncrementPointer = 0x00181063
+    right.ContentSequence = [item]
+    assert lines(left, right) == [
+        "~ FrameIncrementPointer: [(0018,1063), (0018,1065)] -> (0018,1063)",
+        "+ ContentSequence: <1 item: {FrameIncrementPointer: (0018,1063)}>",
+    ]
+    del left.FrameIncrementPointer  # one that is private, and known on one side only
+    for ds, vr, value in ((left, "UN", b"\x18\0\x63\x10"), (right, "AT", 0x00181065)):
+        ds.add_new(0x00190010, "LO", "ACME")
+        ds.add_new(0x00191001, vr, value)
+    assert lines(left, right)[0] == "~ (0019,1001) (ACME): (0018,1063) -> (0018,1065)"
+
+
 def plan(meterset: float, text: str) -> Dataset:
     """A sequence in a sequence, another one in itself."""
     beam, group, inner, outer = Dataset(), Dataset(), Dataset(), Dataset()
