@@ -11,7 +11,7 @@ from dcm.text import safe_text
 
 __all__ = ["USUAL", "USUAL_KEYWORDS", "keyword_of", "nearest_keyword", "parse_tag", "resolve_keyword"]
 
-_TAG = re.compile(r"\(\s*([0-9a-f]{4})\s*,\s*([0-9a-f]{4})\s*\)|([0-9a-f]{4}),?([0-9a-f]{4})", re.IGNORECASE)
+_TAG = re.compile(r"\(\s*([0-9a-f]{4})\s*,\s*([0-9a-f]{4})\s*\)|(?:0x)?([0-9a-f]{4}),?([0-9a-f]{4})", re.IGNORECASE)
 
 #: The attributes of the default output path and of most queries, so that they need no dictionary.
 USUAL = {
@@ -73,7 +73,7 @@ USUAL_KEYWORDS = {
 
 
 def parse_tag(text: str) -> int | None:
-    """The number of a tag that is written ``(gggg,eeee)``, ``gggg,eeee`` or ``ggggeeee``; None for anything else."""
+    """The number of a tag that is written ``(gggg,eeee)``, ``gggg,eeee``, ``ggggeeee`` or ``0xggggeeee``; None else."""
     match = _TAG.fullmatch(text)
     return int("".join(filter(None, match.groups())), 16) if match else None
 
@@ -84,7 +84,7 @@ def resolve_keyword(key: str) -> tuple[int, str]:
     Parameters
     ----------
     key : str
-        A keyword of PS3.6, ``(gggg,eeee)``, ``gggg,eeee`` or ``ggggeeee``.
+        A keyword of PS3.6, ``(gggg,eeee)``, ``gggg,eeee``, ``ggggeeee`` or ``0xggggeeee``.
 
     Returns
     -------
@@ -104,7 +104,8 @@ def resolve_keyword(key: str) -> tuple[int, str]:
         tag = keywords().get(key)
     if tag is None:
         near = nearest_keyword(key)
-        hint = f"did you mean {near}?" if near else "attributes are called by their keywords, PatientID say"
+        names = "attributes are called by their keywords, PatientID say, or their tags, 0010,0020"
+        hint = f"did you mean {near}?" if near else names
         raise UsageError(f"there is no attribute '{safe_text(key, 100)}'", hint=hint)
     entry = entry_of(tag)
     return tag, entry.vr if entry else ""

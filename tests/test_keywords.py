@@ -13,7 +13,7 @@ def test_the_usual_keywords_are_those_of_the_dictionary() -> None:
     assert {key: (keyword_dict[key], dictionary_VR(keyword_dict[key])) for key in USUAL} == USUAL
 
 
-@pytest.mark.parametrize("key", ["PatientID", "(0010,0020)", "(0010, 0020)", "0010,0020", "00100020"])
+@pytest.mark.parametrize("key", ["PatientID", "(0010,0020)", "(0010, 0020)", "0010,0020", "00100020", "0x00100020"])
 def test_one_attribute_in_all_spellings(key: str) -> None:
     assert resolve_keyword(key) == (0x00100020, "LO")
 
@@ -41,5 +41,6 @@ def test_a_typo_gets_the_nearest_keyword(key: str, meant: str) -> None:
 @pytest.mark.parametrize("key", ["", "xyzzyqwx", "(0010,0020", "0010,002"])
 def test_what_is_near_nothing(key: str) -> None:
     assert parse_tag(key) is None
-    with pytest.raises(UsageError, match="there is no attribute"):
+    with pytest.raises(UsageError, match="there is no attribute") as caught:
         resolve_keyword(key)
+    assert caught.value.hint.endswith("or their tags, 0010,0020")

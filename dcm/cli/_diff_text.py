@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dcm.attrs import Attributes
 from dcm.cli._render import harmless_json
 from dcm.cli._streams import flush_stdout, print_text
-from dcm.diff import BytesDigest, DataDiff, DiffKind, FileDiff, FileState, TreeCounts, kept, shown_pair
+from dcm.diff import BytesDigest, DataDiff, DiffKind, FileDiff, FileState, TreeCounts, kept, shown_pair, tag_text
 from dcm.keywords import keyword_of
 from dcm.text import safe_text
 
@@ -74,6 +74,8 @@ class _Plain(_Brief):
                 lines.append(f"-{diff.place}: {left}")
             if diff.kind is not DiffKind.MISSING:
                 lines.append(f"+{diff.place}: {right}")
+            if diff.pixels:
+                lines.append(f" {diff.place}: {diff.pixels}")
         _print("\n".join(lines))
 
 
@@ -97,6 +99,8 @@ class _SideBySide(_Brief):
         for diff in found.differences:
             left, right = shown_pair(diff, _WIDE)
             table.add_row(Text(diff.place), *_marked(left, right))
+            if diff.pixels:
+                table.add_row(Text(""), Text(str(diff.pixels)))
         self._console.print(table)
         self._console.print()
 
@@ -183,26 +187,30 @@ def _path(path: Path | None) -> str | None:
 
 
 def _difference(diff: DataDiff) -> dict[str, Any]:
-    result = {"path": diff.path, "tag": f"{diff.tag:08X}", "kind": diff.kind.value}
+    result: dict[str, Any] = {"path": diff.path, "tag": f"{diff.tag:08X}", "kind": diff.kind.value}
     if diff.creator:
         result["creator"] = _value(diff.creator)
     if diff.kind is not DiffKind.ADDED:
-        result["left"] = _value(diff.left)
+        result["left"] = _value(diff.left, diff.vr)
     if diff.kind is not DiffKind.MISSING:
-        result["right"] = _value(diff.right)
+        result["right"] = _value(diff.right, diff.vr)
+    if diff.pixels:
+        result["pixels"] = diff.pixels._asdict()
     return result
 
 
-def _value(value: Any) -> Any:
-    """A value as JSON has it: text, numbers, lists, items as objects; bytes by their digits or their digest."""
+def _value(value: Any, vr: str = "") -> Any:
+    """A value as JSON has it: text, numbers, lists, items as objects; bytes by their digits or their digest, tags."""
     if isinstance(value, BytesDigest):
         return {"length": value.length, "sha256": value.sha256}
     if isinstance(value, bytes):
         return {"length": len(value), "hex": value.hex()}
     if isinstance(value, Attributes):
-        return {keyword_of(tag): _value(kept(inner)) for tag, inner in value.items()}
+        return {keyword_of(tag): _value(kept(inner), value.vr(tag)) for tag, inner in value.items()}
     if isinstance(value, tuple):
-        return [_value(each) for each in value]
+        return [_value(each, vr) for each in value]
+    if tag := tag_text(value, vr):
+        return tag
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     return repr(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["show_pictures"]
 
 _MAX_STDIN = 4 << 30
+_PNG_HINT = "behind --png stands the file to write, then the one to show: --png picture.png image.dcm"
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -151,7 +152,7 @@ def _check_png(png: str) -> None:
     except OSError:  # writing will tell
         return
     if head and head != _PNG:
-        raise UsageError(f"{png} is there, and is no PNG file: it is not overwritten", hint="--png OUT FILE")
+        raise UsageError(f"{png} is there, and is no PNG file: it is not overwritten", hint=_PNG_HINT)
 
 
 def _write_png(shown: Image, png: str) -> None:

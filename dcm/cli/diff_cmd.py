@@ -41,14 +41,14 @@ _DEV_STDIN = Path("/dev/stdin")
     "--ignore",
     multiple=True,
     metavar="KEYWORD",
-    help="Leave out an element, wherever it is; may be repeated. Sequence[0].KEYWORD leaves out that one, "
-    "Sequence.KEYWORD that of each item.",
+    help="Leave out an element, wherever it is; may be repeated. Sequence.KEYWORD leaves out that of each item, "
+    "wherever the sequence is, Sequence[0].KEYWORD that one, from the top level down.",
 )
 @click.option(
     "--only",
     multiple=True,
     metavar="KEYWORD",
-    help="Compare only this element, wherever it is, and what is in it; may be repeated. Also Sequence[0].KEYWORD.",
+    help="Compare only this element, wherever it is, and what is in it; may be repeated. The same forms.",
 )
 @click.option(
     "--pixels",

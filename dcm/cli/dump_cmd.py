@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _LINES_AT_ONCE = 2000
+_OWN_NAMES = ("/dev/fd/", "/dev/stdin", "/proc/")  # of what this process has open
 
 
 @click.command(
@@ -107,7 +108,7 @@ def command(
     selection = Selection.parse(
         include=include, exclude=exclude, groups=groups, kw_regex=kw_regex, private=not exclude_private
     )
-    line_format = None if plain_fmt is None else LineFormat(plain_fmt)
+    line_format = None if plain_fmt is None else LineFormat(plain_fmt, full=full)
     dump = _Dump(selection, line_format, full, recurse or len(files) > 1, out_format or "plain")
     for path, listed in files_of(files, recurse, dump.complain):
         dump.file(path, listed=listed)
@@ -165,24 +166,29 @@ class _Dump:
         print_error(f"{name}: {error.message}", error.hint)
 
     def _lines(self, source: Source, name: str) -> None:
-        from dcm.dump import dump_formatted, dump_plain
+        from dcm.dump import dump_formatted, dump_plain, dump_whole
 
+        n_lines, end = 1 if self.full else _LINES_AT_ONCE, "\n"
         if self.line_format is not None:
             lines = dump_formatted(source, self.line_format, self.selection, file=name)
+        elif self.full:
+            lines, end = dump_whole(source, self.selection, colors=_colors()), ""
         else:
-            lines = dump_plain(source, self.selection, full=self.full, colors=_colors())
+            lines = dump_plain(source, self.selection, colors=_colors())
         head = f"# {safe_text(name)}\n" if self.several and self.line_format is None else ""
         if head and self.n_files:
             head = f"\n{head}"
-        for chunk in _chunks(lines):
+        for chunk in _chunks(lines, n_lines, end):
             print_text(head + chunk)
             self.n_files += bool(head)
             head = ""
 
     def _object(self, source: Source, path: str) -> None:
-        from dcm.dump import dump_json, encode_json
+        from dcm.dump import FileSource, dump_json, encode_json
 
-        uri = "" if path == STDIN else Path(path).absolute().as_uri()
+        # What comes through a pipe is gone afterwards, and these names are others then.
+        lasts = isinstance(source, FileSource) and path != STDIN and not path.startswith(_OWN_NAMES)
+        uri = Path(path).absolute().as_uri() if lasts else ""
         document, broken = dump_json(source, self.selection, uri=uri, full=self.full)
         if self.out_format == "ndjson":
             write_stdout(encode_json(document) + b"\n")
@@ -201,17 +207,17 @@ class _Dump:
         flush_stdout()
 
 
-def _chunks(lines: Iterator[str]) -> Iterator[str]:
-    """Many lines at a time; what came before an error, before it."""
+def _chunks(lines: Iterator[str], n_lines: int, end: str) -> Iterator[str]:
+    """So many lines at a time; what came before an error, before it."""
     broken: InvalidDicomError | None = None
     while broken is None:
         chunk: list[str] = []
         try:
-            chunk.extend(islice(lines, _LINES_AT_ONCE))
+            chunk.extend(islice(lines, n_lines))
         except InvalidDicomError as exc:
             broken = exc
         if chunk:
-            yield "\n".join(chunk) + "\n"
+            yield end.join(chunk) + end
         elif broken is None:
             return
     raise broken

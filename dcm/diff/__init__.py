@@ -9,7 +9,7 @@ belong together by their number, files by their SOP Instance UID.
 from __future__ import annotations
 
 from dcm.diff._data_sets import diff_data_sets
-from dcm.diff._differences import BytesDigest, DataDiff, DiffKind, kept, shown_pair
+from dcm.diff._differences import BytesDigest, DataDiff, DiffKind, PixelChange, kept, shown_pair, tag_text
 from dcm.diff._files import FileDiff, FileState, diff_files
 from dcm.diff._trees import TreeCounts, diff_trees
 
@@ -19,10 +19,12 @@ __all__ = [
     "DiffKind",
     "FileDiff",
     "FileState",
+    "PixelChange",
     "TreeCounts",
     "diff_data_sets",
     "diff_files",
     "diff_trees",
     "kept",
     "shown_pair",
+    "tag_text",
 ]

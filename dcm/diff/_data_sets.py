@@ -39,7 +39,8 @@ def diff_data_sets(
     file_meta : bool, optional
         Whether to compare the file meta information, too. What differs there comes first.
     ignore : iterable of keywords or tags, optional
-        Elements to leave out, at any depth. A path leaves out that place: ``Seq.Keyword``, ``Seq[0].Keyword``.
+        Elements to leave out, at any depth; also paths: ``Seq.Keyword``, at any depth as well, or from the top level
+        down ``Seq[0].Keyword``.
     only : iterable of keywords or tags, optional
         The only elements to compare, at any depth, with all that is in them. Paths, too.
 
@@ -53,7 +54,7 @@ def diff_data_sets(
     InvalidDicomError
         One of them cannot be read, or is nested too deeply.
     UsageError
-        There is no such keyword.
+        There is no such keyword, or something has items in a path that is no sequence.
     """
     selection = Selection.of(ignore, only)
     diffs = list(compare(meta_of(left), meta_of(right), selection)) if file_meta else []
@@ -173,9 +174,9 @@ class _Comparison:
             where = f"{element.path}[{number}]"
             named = chosen or self.selection.names(here)
             if named and number >= len(rights):
-                yield DataDiff(where, DiffKind.MISSING, (lefts[number],), None, element.tag, element.creator)
+                yield DataDiff(where, DiffKind.MISSING, (lefts[number],), None, element.tag, element.creator, vr="SQ")
             elif named and number >= len(lefts):
-                yield DataDiff(where, DiffKind.ADDED, None, (rights[number],), element.tag, element.creator)
+                yield DataDiff(where, DiffKind.ADDED, None, (rights[number],), element.tag, element.creator, vr="SQ")
             else:
                 left = element.left.item(lefts[number]) if number < len(lefts) else NOTHING
                 right = element.right.item(rights[number]) if number < len(rights) else NOTHING
@@ -212,11 +213,12 @@ class _Element:
 
     def difference(self, left: Shown, right: Shown) -> DataDiff:
         """That the two differ."""
+        vr = next((vr for vr in self.vrs if vr != "UN"), "UN")
         if self.right_tag is None:
-            return DataDiff(self.path, DiffKind.MISSING, _kept(left), None, self.tag, self.creator)
+            return DataDiff(self.path, DiffKind.MISSING, _kept(left), None, self.tag, self.creator, vr=vr)
         if self.left_tag is None:
-            return DataDiff(self.path, DiffKind.ADDED, None, _kept(right), self.tag, self.creator)
-        return DataDiff(self.path, DiffKind.CHANGED, _kept(left), _kept(right), self.tag, self.creator)
+            return DataDiff(self.path, DiffKind.ADDED, None, _kept(right), self.tag, self.creator, vr=vr)
+        return DataDiff(self.path, DiffKind.CHANGED, _kept(left), _kept(right), self.tag, self.creator, vr=vr)
 
 
 def _kept(value: Shown) -> Shown:

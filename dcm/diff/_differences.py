@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from dcm.attrs import Attributes, Value
 from dcm.keywords import keyword_of
 from dcm.text import plural, safe_text
 
-__all__ = ["BytesDigest", "DataDiff", "DiffKind", "Shown", "kept", "shown_pair"]
+__all__ = ["BytesDigest", "DataDiff", "DiffKind", "PixelChange", "Shown", "kept", "shown_pair", "tag_text"]
 
 _MAX_BYTES = 32  # of a binary value that is kept as it is
 _MAX_SHOWN = 80
@@ -37,6 +37,35 @@ class BytesDigest(NamedTuple):
         return f"{plural(self.length, 'byte')}, sha256 {self.sha256[:16]}"
 
 
+class PixelChange(NamedTuple):
+    """How pixels differ once they are decoded, sample by sample.
+
+    Attributes
+    ----------
+    n_samples, n_frames : int
+        How many there are, the same on both sides.
+    samples_differ, frames_differ : int
+        How many of them differ.
+    first_frame : int
+        The first one that does, from 1 on.
+    largest : int
+        The largest difference of two samples.
+    """
+
+    n_samples: int
+    samples_differ: int
+    n_frames: int
+    frames_differ: int
+    first_frame: int
+    largest: int
+
+    def __str__(self) -> str:
+        frames, first = f" in {self.frames_differ} of {self.n_frames} frames", f" (frame {self.first_frame} first)"
+        if self.n_frames == 1:
+            frames = first = ""
+        return f"{self.samples_differ} of {self.n_samples} samples{frames} differ, by {self.largest} at most{first}"
+
+
 Shown: TypeAlias = "Value | BytesDigest"
 
 
@@ -55,6 +84,11 @@ class DataDiff:
         The element; where it is private, as the left data set numbers it if it has it.
     creator : str
         The creator of a private element.
+    pixels : PixelChange or None
+        Of pixel data that was decoded, how it differs, where both sides have as many frames and samples.
+    vr : str
+        The VR, of the left data set if it has the element and knows it. How it is encoded is no difference: two
+        differences that are the same but for this are equal.
     """
 
     path: str
@@ -63,12 +97,14 @@ class DataDiff:
     right: Shown
     tag: int
     creator: str = ""
+    pixels: PixelChange | None = None
+    vr: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """One line that is safe on a terminal: ``~ PatientID: 'A' -> 'B'``, ``- …`` if missing, ``+ …`` if added."""
         left, right = shown_pair(self)
         if self.kind is DiffKind.CHANGED:
-            return f"~ {self.place}: {left} -> {right}"
+            return f"~ {self.place}: {left} -> {right}" + (f"; {self.pixels}" if self.pixels else "")
         return f"- {self.place}: {left}" if self.kind is DiffKind.MISSING else f"+ {self.place}: {right}"
 
     @property
@@ -93,8 +129,8 @@ def shown_pair(diff: DataDiff, limit: int = _MAX_SHOWN) -> tuple[str, str]:
     limit : int, optional
         How long each may be, about. Of what is longer, the part is shown in which the two differ.
     """
-    left = "" if diff.kind is DiffKind.ADDED else _shown(diff.left)
-    right = "" if diff.kind is DiffKind.MISSING else _shown(diff.right)
+    left = "" if diff.kind is DiffKind.ADDED else _shown(diff.left, diff.vr)
+    right = "" if diff.kind is DiffKind.MISSING else _shown(diff.right, diff.vr)
     if max(len(left), len(right)) <= limit:
         return left, right
     start = 0
@@ -111,7 +147,12 @@ def _part(text: str, start: int, limit: int) -> str:
     return ("…" if start else "") + text[start:end] + ("…" if len(text) > end else "")
 
 
-def _shown(value: Shown) -> str:
+def tag_text(value: object, vr: str) -> str:
+    """A value of VR AT as dump shows it, ``(0018,1063)``; '' for what is none."""
+    return f"({value >> 16:04x},{value & 0xFFFF:04x})" if vr == "AT" and isinstance(value, int) else ""
+
+
+def _shown(value: Shown, vr: str = "") -> str:
     if isinstance(value, BytesDigest):
         return f"<{value}>"
     if value is None or value == ():
@@ -120,9 +161,11 @@ def _shown(value: Shown) -> str:
         if isinstance(value[0], Attributes):
             contents = ", ".join([_shown(item) for item in value[:_MAX_VALUES]])
             return f"<{plural(len(value), 'item')}: {contents}>"
-        return "[" + ", ".join(map(_shown, value[:_MAX_VALUES])) + (", …" if len(value) > _MAX_VALUES else "") + "]"
+        shown = ", ".join([_shown(each, vr) for each in value[:_MAX_VALUES]])
+        return f"[{shown}{', …' if len(value) > _MAX_VALUES else ''}]"
     if isinstance(value, Attributes):
-        return "{" + ", ".join([f"{keyword_of(tag)}: {_shown(kept(inner))}" for tag, inner in value.items()]) + "}"
+        elements = [f"{keyword_of(tag)}: {_shown(kept(inner), value.vr(tag))}" for tag, inner in value.items()]
+        return "{" + ", ".join(elements) + "}"
     if isinstance(value, bytes):
         return f"<{value.hex(' ')}>"
-    return "'" + safe_text(value) + "'" if isinstance(value, str) else safe_text(repr(value))
+    return f"'{safe_text(value)}'" if isinstance(value, str) else tag_text(value, vr) or safe_text(repr(value))

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dcm.diff._data_sets import Side, compare
-from dcm.diff._differences import BytesDigest, DataDiff
-from dcm.diff._pixels import ABOUT_ENCODING, ABOUT_ENCODING_META, decoded_pixels
+from dcm.diff._differences import BytesDigest, DataDiff, PixelChange
+from dcm.diff._pixels import ABOUT_ENCODING, ABOUT_ENCODING_META, compared_pixels
 from dcm.diff._reading import PIXEL_DATA, DicomFile, leave_out_same, open_file
 from dcm.diff._selection import Selection, Step
+from dcm.errors import DcmError, InvalidDicomError, UsageError
 
 __all__ = ["FileDiff", "FileState", "Method", "diff_files", "same_bytes"]
 
@@ -81,42 +82,53 @@ class Method:
     def files(self, left: str | os.PathLike[str], right: str | os.PathLike[str], *, pipes: bool = False) -> FileDiff:
         """Compare two files, which may be named pipes where that is said."""
         with open_file(left, pipes=pipes) as a, open_file(right, pipes=pipes) as b:
-            differences = tuple(self._differences(a, b))
-            cut = [f"{file.path}: {file.header.problem}" for file in (a, b) if file.header.complete is False]
+            differences, undecoded = self._differences(a, b)
+            problems = [undecoded.message] if undecoded else []
+            if differences or undecoded:
+                problems += [f"{file.path}: {file.header.problem}" for file in (a, b) if file.header.complete is False]
             uid = a.header.sop_instance_uid or b.header.sop_instance_uid
-            return FileDiff(a.path, b.path, uid, differences, "; ".join(cut) if differences else "")
+            hint = undecoded.hint if undecoded else ""
+            return FileDiff(a.path, b.path, uid, tuple(differences), "; ".join(problems), hint)
 
-    def _differences(self, left: DicomFile, right: DicomFile) -> list[DataDiff]:
+    def _differences(self, left: DicomFile, right: DicomFile) -> tuple[list[DataDiff], DcmError | None]:
+        """What differs, and why pixel data is not in it that cannot be decoded."""
         found: list[DataDiff] = []
         same_meta = not self.file_meta or left.head() == right.head()
         if not same_meta:
             selection = self._without(ABOUT_ENCODING_META) if self.pixels else self.selection
             found += compare(left.meta(), right.meta(), selection)
         if left.header.transfer_syntax_uid == right.header.transfer_syntax_uid and same_bytes(left, right):
-            return found
+            return found, None
         data_sets = left.data_set(), right.data_set()
         leave_out_same(*data_sets)
         sides, selection = (left.side(data_sets[0]), right.side(data_sets[1])), self.selection
+        undecoded: DcmError | None = None
+        change: PixelChange | None = None
         if self.pixels:
             selection = self._without(ABOUT_ENCODING)
-            sides = self._decoded((left, right), sides)
-        return [*found, *compare(*sides, selection)]
+            try:
+                sides, change = self._decoded((left, right), sides)
+            except (InvalidDicomError, UsageError) as exc:  # the rest can still be compared
+                sides, undecoded = (_with_pixels(sides[0], None), _with_pixels(sides[1], None)), exc
+        for diff in compare(*sides, selection):
+            found.append(replace(diff, pixels=change) if diff.path == "PixelData" else diff)
+        return found, undecoded
 
     def _without(self, tags: frozenset[int]) -> Selection:
         return replace(self.selection, ignored=self.selection.ignored | tags)
 
-    def _decoded(self, files: tuple[DicomFile, DicomFile], sides: tuple[Side, Side]) -> tuple[Side, Side]:
+    def _decoded(
+        self, files: tuple[DicomFile, DicomFile], sides: tuple[Side, Side]
+    ) -> tuple[tuple[Side, Side], PixelChange | None]:
         """Both sides with their pixel data decoded, where both have some and it is not the same anyway."""
         here = (Step(PIXEL_DATA),)
         if self.selection.leaves_out(here) or not self.selection.names(here):
-            return sides
+            return sides, None
         where = files[0].pixels, files[1].pixels
         if where[0] is None or where[1] is None or sides[0].value(PIXEL_DATA) == sides[1].value(PIXEL_DATA):
-            return sides
-        return (
-            _with_pixels(sides[0], decoded_pixels(files[0], sides[0].record, where[0])),
-            _with_pixels(sides[1], decoded_pixels(files[1], sides[1].record, where[1])),
-        )
+            return sides, None
+        left, right, change = compared_pixels(files, (sides[0].record, sides[1].record), (where[0], where[1]))
+        return (_with_pixels(sides[0], left), _with_pixels(sides[1], right)), change
 
 
 def diff_files(
@@ -147,16 +159,17 @@ def diff_files(
     Returns
     -------
     FileDiff
-        With a problem where they differ and one of them is cut short.
+        With a problem where they differ and one of them is cut short, or where pixel data cannot be decoded: all else
+        is compared then.
 
     Raises
     ------
     InvalidDicomError
-        One of them is no DICOM file, or cannot be read or decoded.
+        One of them is no DICOM file, or cannot be read.
     StoreError
         One of them cannot be read, or changed while it was.
     UsageError
-        There is no such keyword, or no package to decode with.
+        There is no such keyword, or something has items in a path that is no sequence.
     """
     return Method.of(file_meta=file_meta, pixels=pixels, ignore=ignore, only=only).files(left, right, pipes=True)
 
@@ -168,5 +181,9 @@ def same_bytes(left: DicomFile, right: DicomFile) -> bool:
     return all(a == b for a, b in zip(left.chunks(), right.chunks(), strict=True))
 
 
-def _with_pixels(side: Side, digest: BytesDigest) -> Side:
-    return replace(side, record=side.record.without({PIXEL_DATA}), digests={**side.digests, PIXEL_DATA: digest})
+def _with_pixels(side: Side, digest: BytesDigest | None) -> Side:
+    """With other pixel data, or with none."""
+    digests = {tag: each for tag, each in side.digests.items() if tag != PIXEL_DATA}
+    if digest is not None:
+        digests[PIXEL_DATA] = digest
+    return replace(side, record=side.record.without({PIXEL_DATA}), digests=digests)

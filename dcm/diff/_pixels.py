@@ -6,20 +6,27 @@ pydicom decodes, frame by frame, by whatever it finds installed. A colour is by 
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Iterator
+from itertools import zip_longest
+from operator import sub
 from typing import Any, NamedTuple
 
 from dcm.attrs import Attributes
-from dcm.diff._differences import BytesDigest
+from dcm.diff._differences import BytesDigest, PixelChange
 from dcm.diff._reading import DicomFile, Stretch
 from dcm.errors import InvalidDicomError, UsageError
+from dcm.text import safe_text
 
-__all__ = ["ABOUT_ENCODING", "ABOUT_ENCODING_META", "decoded_pixels"]
+__all__ = ["ABOUT_ENCODING", "ABOUT_ENCODING_META", "compared_pixels"]
 
 #: Planar Configuration, Extended Offset Table, its lengths, Encapsulated Pixel Data Value Total Length
 ABOUT_ENCODING = frozenset({0x00280006, 0x7FE00001, 0x7FE00002, 0x7FE00003})
 #: The same of the file meta information: the transfer syntax, the implementation and the AEs that wrote and sent it
 ABOUT_ENCODING_META = frozenset({0x00020010, 0x00020012, 0x00020013, 0x00020016, 0x00020017, 0x00020018})
+_MAX_REASON = 300  # characters
+_PIECE = 1 << 18  # bytes that are compared at once: whole samples
+_CODES = {8: "Bb", 16: "Hh", 32: "Ii"}  # unsigned and signed
 _SUBSAMPLED = ("YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
 
 
@@ -33,6 +40,7 @@ class _Layout(NamedTuple):
     bits: int
     planar: int
     photometric: str
+    signed: bool
 
     @classmethod
     def of(cls, record: Attributes) -> _Layout:
@@ -45,6 +53,7 @@ class _Layout(NamedTuple):
             _number(record, 0x00280100),
             _number(record, 0x00280006, 0),
             record.text(0x00280004),
+            _number(record, 0x00280103, 0) == 1,
         )
 
     @property
@@ -59,31 +68,104 @@ class _Layout(NamedTuple):
         return (self.n_frames * self.rows * self.columns * self.samples * self.bits + 7) // 8
 
 
-def decoded_pixels(file: DicomFile, record: Attributes, where: Stretch) -> BytesDigest:
-    """The digest of all frames.
+def compared_pixels(
+    files: tuple[DicomFile, DicomFile], records: tuple[Attributes, Attributes], where: tuple[Stretch, Stretch]
+) -> tuple[BytesDigest, BytesDigest, PixelChange | None]:
+    """The digests of all frames of two files, and how they differ.
 
     Parameters
     ----------
-    file : DicomFile
-    record : Attributes
-        Its data set.
-    where : Stretch
-        The value of the pixel data.
+    files : tuple of DicomFile
+    records : tuple of Attributes
+        Their data sets.
+    where : tuple of Stretch
+        The values of their pixel data.
+
+    Returns
+    -------
+    left, right : BytesDigest
+    change : PixelChange or None
+        None where there are no pairs of samples.
 
     Raises
     ------
     UsageError
-        No package that decodes it is installed.
+        No package that decodes one of them is installed.
     InvalidDicomError
-        It cannot be decoded.
+        One of them cannot be decoded.
     """
-    layout = _Layout.of(record)
-    frames = _decoded(file, record, where, layout) if where.encapsulated else _native(file, where, layout)
-    total, sha256 = 0, hashlib.sha256()
-    for frame in frames:
-        sha256.update(frame)
-        total += len(frame)
-    return BytesDigest(total, sha256.hexdigest())
+    left, right = (_Decoded(*side) for side in zip(files, records, where, strict=True))
+    tally = _Tally(left.layout)
+    alike = left.layout._replace(planar=0) == right.layout._replace(planar=0)
+    for a, b in zip_longest(left.pieces(), right.pieces()):
+        if alike and a and b:
+            tally.add(a, b)
+    change = tally.change() if alike and left.length == right.length == left.layout.total_bytes else None
+    return left.digest(), right.digest(), change
+
+
+class _Decoded:
+    """The pixels of one file."""
+
+    def __init__(self, file: DicomFile, record: Attributes, where: Stretch) -> None:
+        try:
+            self.layout = layout = _Layout.of(record)
+        except InvalidDicomError as exc:
+            raise InvalidDicomError(f"{file.path}: {exc.message}") from exc
+        self.length = 0
+        self._frames = _decoded(file, record, where, layout) if where.encapsulated else _native(file, where, layout)
+        self._sha256 = hashlib.sha256()
+
+    def pieces(self) -> Iterator[bytes]:
+        """Pieces of one size, but for the last one of each frame."""
+        size = self.layout.frame_bytes or _PIECE
+        rest, left = b"", size
+        for frame in self._frames:
+            self._sha256.update(frame)
+            self.length += len(frame)
+            data, start = rest + frame, 0
+            while len(data) - start >= (n := min(left, _PIECE)):
+                yield data[start : start + n]
+                start += n
+                left = left - n or size
+            rest = data[start:]
+        if rest:
+            yield rest
+
+    def digest(self) -> BytesDigest:
+        """Of all that was read."""
+        return BytesDigest(self.length, self._sha256.hexdigest())
+
+
+class _Tally:
+    """Counts the samples that differ."""
+
+    def __init__(self, layout: _Layout) -> None:
+        self._layout = layout
+        self._code = _CODES.get(layout.bits, "  ")[layout.signed].strip()
+        self._offset = self._samples = self._largest = self._n_frames = self._first = self._last = 0
+
+    def add(self, left: bytes, right: bytes) -> None:
+        """Count in the next piece."""
+        frame = self._offset // (self._layout.frame_bytes or 1) + 1
+        self._offset += len(left)
+        n_samples, rest = divmod(len(left) * 8, self._layout.bits or 1)
+        if not self._code or left == right or len(left) != len(right) or rest:
+            return
+        form = f"<{n_samples}{self._code}"
+        differences = list(map(sub, struct.unpack(form, left), struct.unpack(form, right)))
+        self._samples += len(differences) - differences.count(0)
+        self._largest = max(self._largest, max(differences), -min(differences))
+        self._n_frames += frame != self._last
+        self._first, self._last = self._first or frame, frame
+
+    def change(self) -> PixelChange | None:
+        """What was found; None where there is nothing to count."""
+        layout = self._layout
+        if not self._samples:
+            return None
+        n_samples = layout.n_frames * layout.rows * layout.columns * layout.samples
+        return PixelChange(n_samples, self._samples, layout.n_frames, self._n_frames, self._first, self._largest)
 
 
 def _native(file: DicomFile, where: Stretch, layout: _Layout) -> Iterator[bytes]:
@@ -148,8 +230,8 @@ def _decoded(file: DicomFile, record: Attributes, where: Stretch, layout: _Layou
             )
             yield _by_pixel(bytes(frame)[: found.frame_bytes], found)
     except Exception as exc:
-        first = str(exc).partition("\n")[0]
-        raise InvalidDicomError(f"{file.path}: pydicom cannot decode the pixel data: {first}") from exc
+        why = safe_text(" ".join(str(exc).split()), _MAX_REASON)  # on lines of their own, what each package says
+        raise InvalidDicomError(f"{file.path}: pydicom cannot decode the pixel data: {why}") from exc
 
 
 def _by_pixel(frame: bytes, layout: _Layout) -> bytes:

@@ -44,14 +44,15 @@ class Selection:
         Parameters
         ----------
         ignore : iterable of keywords, tags and paths
-            A keyword or tag means the element at any depth; a path (``Seq.Keyword``, ``Seq[0].Keyword``, ``Seq[0]``)
-            that one, from the top level down; without a number, in each item.
+            A keyword or tag means the element at any depth, a path (``Seq.Keyword``) that of each item of a sequence at
+            any depth. Where the first sequence has a number (``Seq[0].Keyword``, ``Seq[0]``), the path counts from the
+            top level down.
         only : the same, or None for everything
 
         Raises
         ------
         UsageError
-            There is no such keyword.
+            There is no such keyword, or something has items in a path that is no sequence.
         """
         ignored, wanted = [_place(key) for key in ignore], [_place(key) for key in only or ()]
         return cls(*_divided(ignored), *_divided(wanted), everything=only is None)
@@ -69,14 +70,18 @@ def _place(key: str | int) -> Place:
     if isinstance(key, int):
         return (Step(key),)
     steps = []
-    for part in key.split("."):
+    parts = key.split(".")
+    for depth, part in enumerate(parts, 1):
         match = _STEP.fullmatch(part.strip())
         if match is None:
             raise UsageError(
                 f"'{safe_text(key, 100)}' is no element", hint="write PatientID, 0010,0020 or Sequence[0].PatientID"
             )
         number = match["number"]
-        steps.append(Step(resolve_keyword(match["key"])[0], None if number is None else int(number)))
+        tag, vr = resolve_keyword(match["key"])
+        if (number is not None or depth < len(parts)) and vr not in ("SQ", ""):
+            raise UsageError(f"{safe_text(match['key'], 100)} is no sequence", hint="only sequences have items")
+        steps.append(Step(tag, None if number is None else int(number)))
     return tuple(steps)
 
 
@@ -89,10 +94,16 @@ def _matches(place: Place, tags: frozenset[int], places: tuple[Place, ...]) -> b
     last = place[-1]
     if last.item is None and last.tag in tags:
         return True
-    return any(
-        len(pattern) == len(place) and all(map(_is_step, pattern, place)) and last.item == pattern[-1].item
-        for pattern in places
-    )
+    return any(last.item == pattern[-1].item and _ends_with(place, pattern) for pattern in places)
+
+
+def _ends_with(place: Place, pattern: Place) -> bool:
+    # What diff shows has a number in each step. Sequences can be in themselves (PS3.3 section C.17.3, ContentSequence):
+    # a path that was copied from there must not mean what is deeper, too.
+    above = len(place) - len(pattern)
+    if above < 0 or (above and pattern[0].item is not None):
+        return False
+    return all(map(_is_step, pattern, place[above:]))
 
 
 def _is_step(pattern: Step, step: Step) -> bool:

@@ -6,7 +6,7 @@ what is long is not read unless it is asked for.
 
 from __future__ import annotations
 
-from dcm.dump._dump import dump_formatted, dump_json, dump_plain
+from dcm.dump._dump import dump_formatted, dump_json, dump_plain, dump_whole
 from dcm.dump._format import LineFormat
 from dcm.dump._json import encode_json
 from dcm.dump._select import Selection
@@ -25,6 +25,7 @@ __all__ = [
     "dump_formatted",
     "dump_json",
     "dump_plain",
+    "dump_whole",
     "encode_json",
     "source_of",
     "walk",

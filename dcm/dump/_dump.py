@@ -7,15 +7,14 @@ from typing import Any
 
 from dcm.dump._format import LineFormat
 from dcm.dump._json import JsonBuilder, json_limit
-from dcm.dump._plain import plain_limit, plain_lines
+from dcm.dump._plain import plain_limit, plain_lines, plain_pieces
 from dcm.dump._select import Selection
 from dcm.dump._source import NotDicomError, Source, layout_of
-from dcm.dump._values import value_text
 from dcm.dump._walk import ELEMENT, Element, Limit, walk
 from dcm.errors import InvalidDicomError
 from dcm.part10 import EXPLICIT_VR_BIG_ENDIAN
 
-__all__ = ["dump_formatted", "dump_json", "dump_plain"]
+__all__ = ["dump_formatted", "dump_json", "dump_plain", "dump_whole"]
 
 _EVERYTHING = Selection()
 
@@ -61,6 +60,27 @@ def dump_plain(
     return plain_lines(selection.filter(walk(source, limit)), full=full, colors=colors)
 
 
+def dump_whole(source: Source, selection: Selection = _EVERYTHING, *, colors: bool = False) -> Iterator[str]:
+    """Dump a file as text, with whole values.
+
+    Parameters
+    ----------
+    source, selection, colors
+        As for `dump_plain`.
+
+    Yields
+    ------
+    str
+        Lines with their ends; one of more than a MiB piece by piece.
+
+    Raises
+    ------
+    InvalidDicomError
+        After the last line that could be made, where the file breaks.
+    """
+    return plain_pieces(selection.filter(walk(source, _only(selection, None))), colors=colors)
+
+
 def dump_formatted(
     source: Source, line_format: LineFormat, selection: Selection = _EVERYTHING, *, file: str = ""
 ) -> Iterator[str]:
@@ -93,10 +113,10 @@ def dump_formatted(
     def noted(elements: Iterator[Element]) -> Iterator[Element]:
         for element in elements:
             if element.depth == 0 and element.tag in tags and element.kind == ELEMENT:
-                ds[element.tag] = value_text(element)
+                ds[element.tag] = line_format.value(element)
             yield element
 
-    elements = noted(walk(source, _only(selection, None)))
+    elements = noted(walk(source, _only(selection, line_format.limit)))
     broken: InvalidDicomError | None = None
     # An attribute of the data set may come after the element whose line it is in.
     waiting: list[Element] = []
@@ -151,7 +171,7 @@ def dump_json(
     layout = layout_of(source)
     if full or layout.deflated or layout.transfer_syntax_uid == EXPLICIT_VR_BIG_ENDIAN:
         uri = ""  # JSON has little endian values, and an offset has to be one of the file
-    builder = JsonBuilder(uri, meta=selection.is_limited)
+    builder = JsonBuilder(uri, size=source.size, meta=selection.is_limited)
     broken = None
     try:
         for element in selection.filter(walk(source, _only(selection, json_limit if uri else None))):

@@ -2,7 +2,7 @@ r"""A line for each element, in a form that the user gives: ``{ds.PatientID}: {e
 
 The grammar is that of output paths, see `dcm.template`, with other fields::
 
-    {elem.value}  {elem.value[0]}    the value, or one of several
+    {elem.value}  {elem.value[0]}    the value, or one of several; of a long binary value, what comes first
     {elem.tag}                       also: vr, vm, keyword, name, length, offset, depth
     {ds.PatientID}  {ds.(0010,0020)} an attribute of the data set that the element is in, {ds.ImageType[2]} one value
     {file}                           the file
@@ -19,7 +19,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from dcm.dump._values import keyword_of_element, length_text, name_of_element, value_text, vm_of
+from dcm.dump._values import (
+    BINARY_VRS,
+    BYTES_SHOWN,
+    cut_text,
+    keyword_of_element,
+    length_text,
+    name_of_element,
+    value_text,
+    vm_of,
+)
 from dcm.dump._walk import ELEMENT, FRAGMENT, ITEM, Element
 from dcm.errors import TemplateError, UsageError
 from dcm.keywords import resolve_keyword
@@ -42,7 +51,6 @@ _ELEM: Mapping[str, Callable[[Element], str]] = {
     "name": name_of_element,
     "offset": lambda element: str(element.offset),
     "tag": lambda element: f"({element.tag >> 16:04x},{element.tag & 0xFFFF:04x})",
-    "value": lambda element: value_text(element) if element.kind == ELEMENT else "",
     "vm": lambda element: str(vm_of(element)),
     "vr": lambda element: element.vr,
 }
@@ -75,9 +83,12 @@ class LineFormat:
     ----------
     text : str
         The form.
+    full : bool, optional
+        With whole values; else binary ones are cut where they are long.
 
     Attributes
     ----------
+    full : bool
     tags : frozenset of int
         The attributes of the data set that it reads.
     per_element : bool
@@ -86,11 +97,14 @@ class LineFormat:
     Raises
     ------
     TemplateError
-        There is no such field; the nearest one is suggested.
+        It is empty, or there is no such field; the nearest one is suggested.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, full: bool = False) -> None:
         self.text = text
+        self.full = full
+        if not text:
+            raise TemplateError("--plain-fmt: the form is empty", hint="'{elem.keyword} = {elem.value}' say")
         self.per_element = False
         tags: set[int] = set()
         self._parts = tuple(self._parse(tags))
@@ -114,6 +128,16 @@ class LineFormat:
             Without a character from the file that acts on a terminal, and without an end of line.
         """
         return "".join([part if isinstance(part, str) else part.text(element, ds, file) for part in self._parts])
+
+    def limit(self, tag: int, vr: str, length: int) -> int:
+        """How many bytes of a long value are read."""
+        return length if self.full or vr not in BINARY_VRS else BYTES_SHOWN
+
+    def value(self, element: Element) -> str:
+        """The value of an element as text."""
+        if element.kind != ELEMENT:
+            return ""
+        return value_text(element) if self.full or element.vr not in BINARY_VRS else cut_text(element)
 
     def lines_wanted(self, element: Element) -> bool:
         """Whether an element has a line: items and fragments have none."""
@@ -156,9 +180,10 @@ class LineFormat:
         if kind == "file" and not name and position is None:
             return lambda element, ds, file: file
         if kind == "elem":
-            read = _ELEM.get(name)
+            read = self.value if name == "value" else _ELEM.get(name)
             if read is None:
-                raise self._error(f"there is no {match['name'].strip()}", f"there are elem.{', elem.'.join(_ELEM)}")
+                names = ", elem.".join(sorted([*_ELEM, "value"]))
+                raise self._error(f"there is no {match['name'].strip()}", f"there are elem.{names}")
             self.per_element = True
             return lambda element, ds, file: "" if element is None else _one(read(element), position)
         if kind == "ds" and name:

@@ -7,9 +7,10 @@ import math
 import re
 from typing import Any
 
-from dcm.dump._values import numbers, single, value_text
+from dcm.dump._values import BINARY_VRS, numbers, single, value_text
 from dcm.dump._walk import FRAGMENT, FRAGMENTS, ITEM, SEQUENCE, Element
 from dcm.normalize import normal_value
+from dcm.peek._scan import UNKNOWN_SIZE
 from dcm.peek._values import TEXT_CACHES
 from dcm.text import UNSAFE_CHARS
 
@@ -18,7 +19,6 @@ __all__ = ["INLINE_LIMIT", "JsonBuilder", "encode_json", "json_limit"]
 INLINE_LIMIT = 4 << 10
 """Binary values of more bytes are referred to, and not in the JSON."""
 
-_BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
 _NUMBER = re.compile(r"([+-]?)0*([0-9]*)(?:\.([0-9]*))?([eE][+-]?[0-9]+)?")
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _EXACT = 1 << 53  # what a program that takes all numbers for doubles can tell apart
@@ -28,7 +28,7 @@ _UNSAFE = re.compile(rf"(?![\x00-\x1f])[{UNSAFE_CHARS}]")
 
 def json_limit(tag: int, vr: str, length: int) -> int:
     """How many bytes of a long value are read where binary ones are referred to."""
-    return 0 if vr in _BINARY else length
+    return 0 if vr in BINARY_VRS else length
 
 
 class JsonBuilder:
@@ -39,6 +39,8 @@ class JsonBuilder:
     uri : str
         That of the file. Long binary values become a ``BulkDataURI`` of it with ``offset`` and ``length``, the way
         dcm4che writes it. '' puts all of them in as ``InlineBinary``; they have to be read then.
+    size : int, optional
+        Of the file: where it breaks off, a ``length`` is that of what is there.
     meta : bool, optional
         With the file meta information, which the standard leaves out.
 
@@ -48,9 +50,10 @@ class JsonBuilder:
         The object.
     """
 
-    def __init__(self, uri: str = "", *, meta: bool = False) -> None:
+    def __init__(self, uri: str = "", *, size: int = UNKNOWN_SIZE, meta: bool = False) -> None:
         self.result: dict[str, Any] = {}
         self._uri = uri
+        self._size = size
         self._meta = meta
         # For each depth: the object to put elements into, or the list to put items into.
         self._open: list[Any] = [self.result]
@@ -101,9 +104,11 @@ class JsonBuilder:
 
     def _value(self, element: Element, entry: dict[str, Any]) -> None:
         vr = element.vr
-        if vr in _BINARY:
+        if vr in BINARY_VRS:
             if element.length > INLINE_LIMIT and self._uri:
-                entry["BulkDataURI"] = f"{self._uri}?offset={element.start}&length={element.length}"
+                there = min(element.length, self._size - element.start)
+                if there > 0:
+                    entry["BulkDataURI"] = f"{self._uri}?offset={element.start}&length={there}"
             elif element.value:
                 value = normal_value(vr, element.value, big_endian=not element.level.order.little)
                 assert isinstance(value, bytes)
@@ -148,6 +153,9 @@ def _text(vr: str, text: str) -> Any:
     match = _NUMBER.fullmatch(text.strip())
     if match is None or not (match[2] or match[3] or text.strip("+-").startswith("0")):
         return text  # no number, whatever its VR says
+    digits = f"{match[2]}{match[3] or ''}"
+    if math.isinf(value := float(text)) or (not value and digits.strip("0")):
+        return text  # most programs would take it for another number, the largest one say
     import msgspec
 
     sign = "-" if match[1] == "-" else ""

@@ -124,12 +124,10 @@ def _check(ds: Dataset, name: str, frame: int, window: tuple[float, float] | Non
     if "PixelData" not in ds and "FloatPixelData" not in ds and "DoubleFloatPixelData" not in ds:
         raise DataError(f"{safe_text(name)}: has no pixel data")
     try:
-        n_frames = max(1, int(ds.get("NumberOfFrames", 1) or 1))
-        samples = int(ds.get("SamplesPerPixel", 1) or 1)
-        for keyword in ("Rows", "Columns", "BitsAllocated"):
-            if ds.get(keyword) is None:
-                raise ValueError(f"there is no {keyword}")
-        size = int(ds.Rows) * int(ds.Columns) * samples * max(1, int(ds.BitsAllocated) // 8)
+        n_frames = max(1, _number(ds, "NumberOfFrames", 1))
+        samples = _number(ds, "SamplesPerPixel", 1)
+        rows, columns, bits = (_number(ds, keyword) for keyword in ("Rows", "Columns", "BitsAllocated"))
+        size = rows * columns * samples * max(1, bits // 8)
         photometric = ds.get("PhotometricInterpretation")
     except Exception as exc:  # noqa: BLE001  as above
         _fail(name, f"does not say how its pixel data is encoded: {exc}", exc)
@@ -139,6 +137,22 @@ def _check(ds: Dataset, name: str, frame: int, window: tuple[float, float] | Non
         raise DataError(f"{safe_text(name)}: a frame of {size} bytes is too large to be shown")
     if window is not None and (samples > 1 or photometric == "PALETTE COLOR"):
         raise UsageError(f"{safe_text(name)}: a window is for gray images, and this one is in color")
+
+
+def _number(ds: Dataset, keyword: str, default: int | None = None) -> int:
+    """The value of an element; says which one it is that cannot be read, which pydicom does not."""
+    try:
+        value = ds.get(keyword)
+    except Exception as exc:
+        raise ValueError(f"{keyword} cannot be read: {exc}") from exc
+    if value is None and default is None:
+        raise ValueError(f"there is no {keyword}")
+    if not value and default is not None:
+        return default
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise ValueError(f"{keyword} is no number: {value!r}") from exc
 
 
 def _decoded(ds: Dataset, name: str, frame: int) -> Any:

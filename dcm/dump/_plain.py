@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from dcm._dictionary import uid_keyword
-from dcm.dump._values import keyword_of_element, length_text, value_text, vm_of
+from dcm.dump._values import PIECE, cut_text, keyword_of_element, length_text, value_pieces, value_text, vm_of
 from dcm.dump._walk import ELEMENT, FRAGMENT, FRAGMENTS, ITEM, SEQUENCE, UNDEFINED, Element
 from dcm.peek._values import TEXT_CACHES
 from dcm.text import safe_text
 
-__all__ = ["plain_limit", "plain_lines"]
+__all__ = ["plain_limit", "plain_lines", "plain_pieces"]
 
 _MAX_SHOWN = 80  # characters of a value
-_BYTES_SHOWN = 32  # of a binary value: less than fits, so that numbers have their room
 _WIDTH = 40  # what a value takes before the comment, indentation included
 _MAX_TEXT = 16 << 20  # of a text: to count its values, all of it is read, but not anything
 _MAX_MEMO = 20_000
@@ -67,15 +66,33 @@ def plain_lines(elements: Iterable[Element], *, full: bool = False, colors: bool
             yield _line(element, full, colors)
 
 
+def plain_pieces(elements: Iterable[Element], *, colors: bool = False) -> Iterator[str]:
+    """What `plain_lines` gives of whole values, with ends of lines, and a very long line in pieces."""
+    for element in elements:
+        if len(element.value) > PIECE and element.vr not in TEXT_CACHES:
+            before, after = _around(element, colors)
+            yield before
+            yield from value_pieces(element)
+            yield f" {after}\n"
+        else:
+            for line in plain_lines((element,), full=True, colors=colors):
+                yield f"{line}\n"
+
+
 def _line(element: Element, full: bool, colors: bool) -> str:
-    tag, depth = element.tag, element.depth
-    shown = f"{_shown(element, full):<{max(1, _WIDTH - 2 * depth)}}"
+    before, after = _around(element, colors)
+    return f"{before}{_shown(element, full):<{max(1, _WIDTH - 2 * element.depth)}}{after}"
+
+
+def _around(element: Element, colors: bool) -> tuple[str, str]:
+    """What stands before a value and behind it."""
+    tag = element.tag
     head, vr = f"({tag >> 16:04x},{tag & 0xFFFF:04x})", safe_text(element.vr)
     comment = f"# {length_text(element):>4},{vm_of(element):>2} {safe_text(keyword_of_element(element))}"
-    indent = "  " * depth
+    indent = "  " * element.depth
     if colors:
-        return f"{indent}{_TAG}{head}{_OFF} {_VR}{vr}{_OFF} {shown}{_COMMENT}{comment}{_OFF}"
-    return f"{indent}{head} {vr} {shown}{comment}"
+        return f"{indent}{_TAG}{head}{_OFF} {_VR}{vr}{_OFF} ", f"{_COMMENT}{comment}{_OFF}"
+    return f"{indent}{head} {vr} ", comment
 
 
 def _shown(element: Element, full: bool) -> str:
@@ -99,13 +116,8 @@ def _shown(element: Element, full: bool) -> str:
     if full:
         return f"{value_text(element)} "
     if kind == FRAGMENT or element.vr not in _NUMBERS:
-        cut = element._replace(value=element.value[:_BYTES_SHOWN])
-        return f"{value_text(cut)}{_dots(element, _BYTES_SHOWN)} "
+        return f"{cut_text(element)} "
     text = value_text(element._replace(value=element.value[: 8 * _MAX_SHOWN]))
     if len(text) <= _MAX_SHOWN and element.length <= 8 * _MAX_SHOWN:
         return f"{text} "
     return f"{text[:_MAX_SHOWN].rpartition(chr(92))[0]}\\... "
-
-
-def _dots(element: Element, shown: int) -> str:
-    return "\\..." if element.length > shown else ""

@@ -3,6 +3,7 @@ r"""Values as text: what `dcm dump` shows of them, and what ``--plain-fmt`` call
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 from dcm._dictionary import entry_of, private_entry_of
 from dcm.attrs import SINGLE_TEXT_VRS
@@ -11,13 +12,18 @@ from dcm.dump._walk import ELEMENT, FRAGMENT, ITEM, UNDEFINED, Element
 from dcm.peek._values import TEXT_CACHES, decode_text, text_value
 
 __all__ = [
+    "BINARY_VRS",
+    "BYTES_SHOWN",
     "NUMBER_SIZES",
+    "PIECE",
     "bytes_text",
+    "cut_text",
     "keyword_of_element",
     "length_text",
     "name_of_element",
     "numbers",
     "single",
+    "value_pieces",
     "value_text",
     "vm_of",
 ]
@@ -28,10 +34,15 @@ NUMBER_SIZES = {
     **dict.fromkeys(("AT", "UL", "SL", "FL", "OF", "OL"), 4),
     **dict.fromkeys(("FD", "OD", "SV", "UV", "OV"), 8),
 }
+BINARY_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+"""Of what has no values that could be counted, be it long or not."""
+BYTES_SHOWN = 32
+"""Bytes of a binary value that is cut."""
+PIECE = 1 << 20
+"""Bytes of a value that become text at once, where all of it is shown: a multiple of all sizes of numbers."""
 _CODES = dict(
     zip(["US", "SS", "UL", "SL", "FL", "OF", "OL", "FD", "OD", "SV", "UV", "OV"], "HhLlffLddqQQ", strict=True)
 )
-_ONE_VALUE = frozenset({"OB", "OW", "OF", "OD", "OL", "OV", "UN"})
 _KEYWORDS = {ITEM: "Item", FRAGMENT: "Item"}
 
 
@@ -65,6 +76,22 @@ def value_text(element: Element) -> str:
     return bytes_text(element)
 
 
+def value_pieces(element: Element) -> Iterator[str]:
+    """The text of a long value that is none itself, piece by piece: all of it takes several times as much memory."""
+    value, before = element.value, ""
+    for start in range(0, len(value), PIECE):
+        text = value_text(element._replace(value=value[start : start + PIECE]))
+        if text:  # part of a number may be left over
+            yield before + text
+            before = "\\"
+
+
+def cut_text(element: Element) -> str:
+    r"""What comes first in a binary value, with ``\...`` behind it where there is more."""
+    text = value_text(element._replace(value=element.value[:BYTES_SHOWN]))
+    return f"{text}\\..." if element.length > BYTES_SHOWN else text
+
+
 def bytes_text(element: Element) -> str:
     r"""Bytes as DCMTK shows them: ``00\01``, words as ``079a\0916``."""
     value = element.value
@@ -84,7 +111,7 @@ def vm_of(element: Element) -> int:
     if not element.length:
         return 0
     vr = element.vr
-    if vr in _ONE_VALUE or vr in SINGLE_TEXT_VRS:
+    if vr in BINARY_VRS or vr in SINGLE_TEXT_VRS:
         return 1
     size = NUMBER_SIZES.get(vr)
     if size:

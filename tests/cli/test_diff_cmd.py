@@ -111,6 +111,7 @@ def test_values_of_all_kinds_as_json(pair: tuple[Path, Path]) -> None:
     ds.add_new(0x00191002, "FD", [1.5, float("inf")])
     ds.add_new(0x00191003, "FD", float("nan"))
     ds.ImageType = ["A", "B"]
+    ds.FrameIncrementPointer = [0x00181063, 0x00181065]
     ds.PixelData = bytes(len(ds.PixelData))
     ds.save_as(right)
     (found,) = json.loads(run_dcm("diff", left, right, "--out-format", "json").stdout)["files"]
@@ -120,6 +121,7 @@ def test_values_of_all_kinds_as_json(pair: tuple[Path, Path]) -> None:
     assert by_path["(0019,1002)"]["right"] == [1.5, "inf"]
     assert by_path["(0019,1003)"]["right"] == "nan"
     assert by_path["ImageType"]["right"] == ["A", "B"]
+    assert by_path["FrameIncrementPointer"]["right"] == ["(0018,1063)", "(0018,1065)"]
     assert by_path["PixelData"]["right"].keys() == {"length", "sha256"}
 
 

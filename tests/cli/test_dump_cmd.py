@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import struct
 import subprocess
@@ -108,6 +109,19 @@ def test_json(sample: Path, tmp_path: Path) -> None:
     assert run_dcm("dump", "--out-format", "json", __file__).stdout == ""
 
 
+@pytest.mark.parametrize("given", ["<(cat {path})", "/dev/fd/3 3< {path}", "/dev/stdin < {path}", "{path}.fifo"])
+def test_json_refers_to_nothing_that_is_gone_afterwards(given: str, tmp_path: Path) -> None:
+    (sample,) = data.write_series(tmp_path, data.SeriesSpec(n_instances=1, rows=64, columns=64))
+    os.mkfifo(f"{sample.path}.fifo")
+    command = f"'{sys.executable}' -m dcm dump --out-format json {given.format(path=shlex.quote(str(sample.path)))}"
+    if "fifo" in given:
+        command = f"cat {shlex.quote(str(sample.path))} > {shlex.quote(str(sample.path))}.fifo & {command}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=25, check=True)
+    pixels = json.loads(done.stdout)["7FE00010"]
+    assert sorted(pixels) == ["InlineBinary", "vr"]
+    assert "BulkDataURI" in run_dcm("dump", "--out-format", "json", sample.path).stdout
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
@@ -200,9 +214,13 @@ def test_a_picture_is_written_over_nothing_else(sample: Path, tmp_path: Path) ->
     other = tmp_path / "other.dcm"
     other.write_bytes(sample.read_bytes())
     done = run_dcm("dump", "--png", other, sample)
-    assert (done.returncode, done.stderr) == (
-        2, f"Error: {other} is there, and is no PNG file: it is not overwritten\n       --png OUT FILE\n"
-    )  # fmt: skip
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        [
+            f"Error: {other} is there, and is no PNG file: it is not overwritten",
+            "       behind --png stands the file to write, then the one to show: --png picture.png image.dcm",
+        ],
+    )
     assert other.read_bytes() == sample.read_bytes()
     (tmp_path / "empty.png").touch()
     for _ in range(2):

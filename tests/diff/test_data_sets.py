@@ -90,6 +90,65 @@ def test_ignored_at_any_depth_and_the_only_ones() -> None:
         diff_data_sets(left, right, ignore=["StudyIDD"])
 
 
+def test_tags_are_shown_as_tags() -> None:
+    left, right = edited(FrameIncrementPointer=0x00181063)
+    left.FrameIncrementPointer = [0x00181063, 0x00181065]
+    item = Dataset()
+    item.FrameIncrementPointer = 0x00181063
+    right.ContentSequence = [item]
+    assert lines(left, right) == [
+        "~ FrameIncrementPointer: [(0018,1063), (0018,1065)] -> (0018,1063)",
+        "+ ContentSequence: <1 item: {FrameIncrementPointer: (0018,1063)}>",
+    ]
+    del left.FrameIncrementPointer  # one that is private, and known on one side only
+    for ds, vr, value in ((left, "UN", b"\x18\0\x63\x10"), (right, "AT", 0x00181065)):
+        ds.add_new(0x00190010, "LO", "ACME")
+        ds.add_new(0x00191001, vr, value)
+    assert lines(left, right)[0] == "~ (0019,1001) (ACME): (0018,1063) -> (0018,1065)"
+
+
+def plan(meterset: float, text: str) -> Dataset:
+    """A sequence in a sequence, another one in itself."""
+    beam, group, inner, outer = Dataset(), Dataset(), Dataset(), Dataset()
+    beam.BeamMeterset = meterset
+    group.ReferencedBeamSequence = [beam]
+    inner.TextValue = outer.TextValue = text
+    outer.ContentSequence = [inner]
+    ds = data_set()
+    ds.FractionGroupSequence, ds.ContentSequence = [group], [outer]
+    return ds
+
+
+def test_paths_at_any_depth_unless_the_first_sequence_has_a_number() -> None:
+    left, right = plan(1, "a"), plan(2, "b")
+    content, inner = "~ ContentSequence[0].", "ContentSequence[0].TextValue: 'a' -> 'b'"
+    meterset = "~ FractionGroupSequence[0].ReferencedBeamSequence[0].BeamMeterset: '1' -> '2'"
+    found = [content + inner, content + inner.removeprefix("ContentSequence[0]."), meterset]
+    assert sorted(lines(left, right)) == found
+    for path, kept in (
+        ("ReferencedBeamSequence.BeamMeterset", found[:2]),
+        ("FractionGroupSequence.ReferencedBeamSequence[0].BeamMeterset", found[:2]),
+        ("FractionGroupSequence[0].ReferencedBeamSequence[0].BeamMeterset", found[:2]),
+        ("FractionGroupSequence.ReferencedBeamSequence[1].BeamMeterset", found),
+        ("ReferencedBeamSequence[0].BeamMeterset", found),
+        ("ContentSequence.TextValue", found[2:]),
+        ("ContentSequence[0].TextValue", [found[0], found[2]]),  # as it is shown: not the one in itself
+        ("ContentSequence[0]", found[2:]),
+    ):
+        assert sorted(lines(left, right, ignore=[path])) == kept, path
+        assert sorted(lines(left, right, only=[path])) == [line for line in found if line not in kept], path
+
+
+@pytest.mark.parametrize("path", ["PatientName[0]", "PatientName.StudyInstanceUID", "ContentSequence.0010,0010[1]"])
+def test_what_has_no_items(path: str) -> None:
+    left, right = edited(PatientID="Other")
+    for options in ({"ignore": [path]}, {"only": [path]}):
+        with pytest.raises(UsageError, match=r"(PatientName|0010,0010) is no sequence"):
+            diff_data_sets(left, right, **options)  # type: ignore[arg-type]
+    # What is private or not known may be one.
+    assert diff_data_sets(left, right, only=["0019,1001[0].PatientID", "0019,1001.0018,9999[1]"]) == []
+
+
 def test_file_meta_information_on_request() -> None:
     left, right = edited()
     right.file_meta.ImplementationVersionName = "OTHER"

@@ -238,6 +238,7 @@ def test_damaged_files_raise_nothing_else(tmp_path: Path, changes: list[tuple[in
     assert all(safe_text(diff) == str(diff) for diff in found.differences)
 
 
+@pytest.mark.filterwarnings("ignore")
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     names=st.tuples(*[st.sampled_from(sorted(FILES))] * 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,8 +22,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from dcm.diff import diff_files
-from dcm.errors import InvalidDicomError, UsageError
+from dcm.diff import FileState, PixelChange, diff_files
+from tests.cli.runner import run_dcm
 from tests.data import SeriesSpec, data_set, pydicom_files
 from tests.diff.test_files import lines, write
 
@@ -124,6 +125,56 @@ def colour(rows: int, columns: int, frames: int, bits: int, planar: int) -> Data
     return ds
 
 
+def test_how_pixels_differ(tmp_path: Path) -> None:
+    """Which frames, how many samples, and by how much: whatever both are encoded in."""
+    left = FILES["rtdose"]
+    ds = dcmread(left)
+    pixels = bytearray(ds.PixelData)
+    for sample, delta in ((305, 5), (306, -12), (1499, 1)):  # in the fourth and the last one of 15 frames
+        old = int.from_bytes(pixels[4 * sample : 4 * sample + 4], "little")
+        pixels[4 * sample : 4 * sample + 4] = (old + delta).to_bytes(4, "little")
+    ds.PixelData = bytes(pixels)
+    right = tmp_path / "right"
+    ds.save_as(right)
+    text = "3 of 1500 samples in 2 of 15 frames differ, by 12 at most (frame 4 first)"
+    for plain in (left, FILES["rtdose_expb"], FILES["rtdose_rle"]):
+        (diff,) = diff_files(plain, right, pixels=True, file_meta=False).differences
+        assert diff.pixels == PixelChange(1500, 3, 15, 2, 4, 12)
+        assert str(diff).endswith(f"; {text}")
+    (diff,) = diff_files(left, right, file_meta=False).differences
+    assert diff.pixels is None
+    done = run_dcm("diff", "--pixels", left, right)
+    assert done.stdout.splitlines()[-1] == f" PixelData: {text}"
+    done = run_dcm("diff", "--pixels", left, right, "--out-format", "side-by-side", env={"COLUMNS": "300"})
+    assert text in done.stdout
+    done = run_dcm("diff", "--pixels", left, right, "--out-format", "ndjson")
+    assert json.loads(done.stdout)["differences"][0]["pixels"] == diff_json(n_samples=1500, largest=12)
+    ds.Rows, ds.Columns = 5, 20  # no pairs of samples
+    ds.save_as(right)
+    assert [diff.pixels for diff in diff_files(left, right, pixels=True).differences] == [None] * 3
+
+
+def diff_json(n_samples: int, largest: int) -> dict[str, int]:
+    frames = {"n_frames": 15, "frames_differ": 2, "first_frame": 4}
+    return {"n_samples": n_samples, "samples_differ": 3, **frames, "largest": largest}
+
+
+@pytest.mark.parametrize(("bits", "signed", "largest"), [(8, 0, 255), (8, 1, 1), (16, 0, 65535), (16, 1, 1)])
+def test_how_samples_differ_with_and_without_a_sign(bits: int, signed: int, largest: int, tmp_path: Path) -> None:
+    paths = []
+    for planar in (0, 1):
+        ds = colour(2, 2, 1, bits, planar)
+        ds.Rows, ds.Columns = 700, 600  # more than a piece
+        pixels = bytearray(700 * 600 * 3 * bits // 8)
+        if planar:
+            pixels[-bits // 8 :] = b"\xff" * (bits // 8)
+        ds.PixelData, ds.PixelRepresentation = bytes(pixels), signed
+        paths.append(write(tmp_path / str(planar), ds))
+    (diff,) = diff_files(*paths, pixels=True).differences
+    assert diff.pixels == PixelChange(1_260_000, 1, 1, 1, 1, largest)
+    assert str(diff.pixels) == f"1 of 1260000 samples differ, by {largest} at most"
+
+
 def test_big_endian_words_of_eight_bits(tmp_path: Path) -> None:
     ds = colour(2, 2, 1, 8, 0)
     plain = write(tmp_path / "a", ds, ExplicitVRLittleEndian)
@@ -138,24 +189,36 @@ def test_big_endian_words_of_eight_bits(tmp_path: Path) -> None:
 def test_nothing_installed_that_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder: Any = get_decoder(JPEGBaseline8Bit)
     monkeypatch.setattr(decoder, "_available", {})
-    with pytest.raises(UsageError, match="JPEG Baseline") as caught:
-        diff_files(FILES["SC_rgb_jpeg_dcmtk"], FILES["SC_rgb_small_odd"], pixels=True)
-    assert caught.value.hint == "pip install 'dcm[image]'"
-    assert diff_files(FILES["SC_rgb_jpeg_dcmtk"], FILES["SC_rgb_jpeg_dcmtk"], pixels=True).differences == ()
+    found = diff_files(FILES["SC_rgb_jpeg_dcmtk"], FILES["SC_rgb_small_odd"], pixels=True)
+    assert "JPEG Baseline" in found.problem
+    assert found.hint == "pip install 'dcm[image]'"
+    assert diff_files(FILES["SC_rgb_jpeg_dcmtk"], FILES["SC_rgb_jpeg_dcmtk"], pixels=True).state is FileState.SAME
 
 
 def test_what_cannot_be_decoded(tmp_path: Path) -> None:
-    content = FILES["MR_small_RLE"].read_bytes()
+    """It is said why, and all else is compared."""
     damaged = tmp_path / "damaged"
-    start = content.index(b"\xe0\x7f\x10\x00")
-    damaged.write_bytes(content[: start + 28] + bytes([99]) * 64 + content[start + 92 :])
-    with pytest.raises(InvalidDicomError, match="cannot decode the pixel data"):
-        diff_files(FILES["MR_small"], damaged, pixels=True)
     ds = dcmread(FILES["MR_small_RLE"])
+    ds.PatientID = "Other"
+    ds.save_as(damaged)
+    content = damaged.read_bytes()
+    start = content.index(b"\xe0\x7f\x10\x00")
+    damaged.write_bytes(content[: start + 32] + bytes([99]) * 64 + content[start + 96 :])
+    found = diff_files(FILES["MR_small"], damaged, pixels=True)
+    assert [diff.path for diff in found.differences] == ["PatientID"]
+    assert found.state is FileState.TROUBLE
+    problem = f"{damaged}: pydicom cannot decode the pixel data: Unable to decode as exceptions were raised by all "
+    assert found.problem.startswith(problem)
+    assert "invalid number of segments" in found.problem
+    assert diff_files(FILES["MR_small"], damaged, pixels=True, ignore=["PixelData"]).state is FileState.DIFFERENT
     del ds.Rows
     ds.save_as(damaged)
-    with pytest.raises(InvalidDicomError, match=r"\(0028,0010\)"):
-        diff_files(FILES["MR_small"], damaged, pixels=True)
+    found = diff_files(FILES["MR_small"], damaged, pixels=True)
+    assert [diff.path for diff in found.differences] == ["PatientID", "Rows"]
+    assert found.problem == f"{damaged}: pixel data without (0028,0010) cannot be decoded"
+    damaged.write_bytes(damaged.read_bytes()[:-50])  # cut short, too
+    problem = diff_files(FILES["MR_small"], damaged, pixels=True).problem
+    assert problem.startswith(f"{damaged}: pixel data without (0028,0010) cannot be decoded; {damaged}: ")
 
 
 def test_dcm_itself_needs_no_numpy(tmp_path: Path) -> None:

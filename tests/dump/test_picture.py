@@ -120,6 +120,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     ds.save_as(tmp_path / "no-rows.dcm")
     with pytest.raises(DataError, match="how its pixel data is encoded: there is no Rows"):
         picture(tmp_path / "no-rows.dcm")
+    with pytest.raises(DataError, match=r"how its pixel data is encoded: NumberOfFrames is no number: '1A'$"):
+        picture(file("badVR.dcm"))
 
 
 MISFITS = ((b"\x02\0\x10\0", b"UM"), (b"\x28\0\x10\0", b"TI"), (b"\x28\0\x02\0", b"FD"), (b"\x28\0\x03\x01", b"DD"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcm.dump import BytesSource, LineFormat, Selection, dump_formatted, dump_json, dump_plain, encode_json
+from dcm.dump import (
+    BytesSource,
+    LineFormat,
+    Selection,
+    dump_formatted,
+    dump_json,
+    dump_plain,
+    dump_whole,
+    encode_json,
+)
+from dcm.dump._values import PIECE
 from dcm.dump._walk import UNDEFINED
 from dcm.errors import InvalidDicomError, TemplateError, UsageError
 from dcm.text import safe_text
@@ -96,6 +108,60 @@ def test_long_values_are_cut_unless_wanted() -> None:
     assert "257\\... " in numbers
     assert ",400 " in numbers
     assert lines(UIDS, full=True)[0].startswith("(0008,0016) UI [1.2.840.10008.5.1.4.1.1.2] ")
+
+
+@pytest.mark.parametrize("tag", [0x7FE00010, 0x00281101, 0x00189087, 0x00280009, 0x00280120])
+@pytest.mark.parametrize("colors", [False, True])
+def test_whole_values_in_pieces(tag: int, colors: bool) -> None:
+    value = bytes(range(256)) * 8193 + b"\1"  # somewhat more than two pieces, and half of a number
+    implicit = struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(value)) + value
+    fragments = item(b"\xff") + item(b"\xab" * (PIECE + 1)) + SEQUENCE_END
+    explicit = element(0x7FE00010, "OB", fragments, UNDEFINED) + element(0x7FE10010, "OB", value)
+    for encoded, syntax in ((implicit, "1.2.840.10008.1.2"), (explicit, "1.2.840.10008.1.2.1")):
+        source = BytesSource(part10(encoded, syntax))
+        pieces = list(dump_whole(source, colors=colors))
+        assert "".join(pieces) == "".join([f"{line}\n" for line in dump_plain(source, full=True, colors=colors)])
+        assert max(map(len, pieces)) < 6 * PIECE
+
+
+def test_whole_values_take_little_more_memory_than_they_have_bytes() -> None:
+    n_bytes = 32 << 20
+    source = BytesSource(part10(element(0x7FE00010, "OW", bytes(n_bytes))))
+    tracemalloc.start()
+    n_characters = sum(map(len, dump_whole(source)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert n_characters > n_bytes // 2 * 5
+    assert peak < n_bytes + (24 << 20)
+
+
+def test_long_binary_values_in_lines_of_the_user() -> None:
+    """They are cut, and not even read, unless they are wanted; all else is whole."""
+    (cut,) = formatted("{elem.value}", PIXELS, include=["PixelData"])
+    assert cut.startswith("0100\\0302\\0504")
+    assert cut.endswith("\\1f1e\\...")
+    assert formatted("{ds.PixelData}", PIXELS) == [cut]
+    short = element(0x7FE00010, "OW", bytes(range(32)))
+    assert formatted("{ds.PixelData}", short) == [cut.removesuffix("\\...")]
+    numbers, text = element(0x00281101, "US", b"\1\1" * 4000), element(0x00104000, "LT", b"x" * 500)
+    assert formatted("{elem.value}", numbers + text, groups=["0028", "0010"]) == ["\\".join(["257"] * 4000), "x" * 500]
+    form = LineFormat("{elem.value}{ds.PixelData}", full=True)
+    (whole,) = dump_formatted(BytesSource(part10(PIXELS)), form, Selection.parse(include=["PixelData"]))
+    assert whole.startswith(cut.removesuffix("..."))
+    assert whole.count("\\") == 2 * 4095
+    source = Counting(part10(element(0x7FE00010, "OW", bytes(9 << 20))))
+    list(dump_formatted(source, LineFormat("{elem.value}{ds.PixelData}")))
+    assert source.n_read < 1 << 20
+
+
+class Counting(BytesSource):
+    """How many bytes are asked for."""
+
+    n_read = 0
+
+    def fetch(self, pos: int, n: int) -> bytes:
+        self.n_read += n
+        return super().fetch(pos, n)
 
 
 def test_private_elements_and_fragments() -> None:
@@ -205,7 +271,7 @@ def test_a_form_has_lines_for_sequences_but_not_for_their_items() -> None:
 @pytest.mark.parametrize(
     "form",
     [
-        *("{elem.__class__}", "{elem.value.__class__}", "{elem}", "{ds}", "{ds.PatientNam}", "{x}", "{", "}", "{}"),
+        *("", "{elem.__class__}", "{elem.value.__class__}", "{elem}", "{ds}", "{ds.PatientNam}", "{x}", "{", "}", "{}"),
         *(
             "{elem.value!r}",
             "{elem.value:x}",
@@ -229,7 +295,7 @@ def test_json() -> None:
             SEQUENCE,
             element(0x00081250, "SQ", b""),
             element(0x00100010, "PN", b"M\xfcller^J=x="),
-            element(0x00181063, "DS", b"+01.50\\\\abc\\1e3"),
+            element(0x00181063, "DS", b"+01.50\\\\abc\\1e3\\1e400\\-1e400\\1e-400\\0e-400"),
             element(0x00280009, "AT", b"\x18\0\x63\x10"),
             element(0x00280010, "US", b"\0\2"),
             element(0x00189087, "FD", b"\0\0\0\0\0\0\xf8\x7f"),
@@ -241,7 +307,7 @@ def test_json() -> None:
         "00081140": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": ["1.2.3"]}}]},
         "00081250": {"vr": "SQ"},
         "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Müller^J", "Ideographic": "x"}]},
-        "00181063": {"vr": "DS", "Value": [1.5, None, "abc", 1000.0]},
+        "00181063": {"vr": "DS", "Value": [1.5, None, "abc", 1000.0, "1e400", "-1e400", "1e-400", 0]},
         "00280009": {"vr": "AT", "Value": ["00181063"]},
         "00280010": {"vr": "US", "Value": [512]},
         "00189087": {"vr": "FD", "Value": ["NaN"]},
@@ -256,6 +322,15 @@ def test_large_values_in_json_are_referred_to() -> None:
     assert "InlineBinary" in as_json(PIXELS)["7FE00010"]
     pixels = element(0x7FE00010, "OB", item(b"") + SEQUENCE_END, UNDEFINED)
     assert as_json(pixels, uri="file:///a.dcm")["7FE00010"]["BulkDataURI"].endswith("&length=-1")
+
+
+def test_json_refers_to_what_is_there_of_a_file_that_breaks_off() -> None:
+    whole = part10(PIXELS)
+    start = len(whole) - 8192
+    for there, reference in ((5000, f"file:///a.dcm?offset={start}&length=5000"), (0, None)):
+        document, broken = dump_json(BytesSource(whole[: start + there]), uri="file:///a.dcm")
+        assert "missing" in str(broken)
+        assert document["7FE00010"].get("BulkDataURI") == reference
 
 
 def test_file_meta_information_is_in_json_only_if_it_is_named() -> None:
