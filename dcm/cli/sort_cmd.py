@@ -57,7 +57,7 @@ def _list_formats(ctx: click.Context, param: click.Parameter, value: bool) -> No
     default="rename",
     show_default=True,
     help="What to do where something else has the name: rename keeps both, replace takes it from other bytes of the "
-    "same instance, skip leaves the file where it was, fail ends the run there.",
+    "same instance that were there before this run, skip leaves the file where it was, fail ends the run there.",
 )
 @click.option(
     "--dir-format",

@@ -96,8 +96,8 @@ class Sorter(Protocol):
     def look(self, paths: Sequence[bytes]) -> list[Looked]:
         """Look at a portion of files, and keep in mind what they are."""
 
-    def place(self, chosen: Sequence[int]) -> list[Placed]:
-        """Place some of them, by their numbers in the portion."""
+    def place(self, chosen: Sequence[int], keeps: bool = False) -> list[Placed]:
+        """Place some of them, by their numbers in the portion; with `keeps`, nothing is replaced."""
 
     def close(self) -> None:
         """End."""
@@ -142,13 +142,14 @@ class ThreadSorter:
                 found.append(Looked("", target, instance.mark.size if instance.mark else 0))
         return found
 
-    def place(self, chosen: Sequence[int]) -> list[Placed]:
-        """Place some of them, by their numbers in the portion."""
+    def place(self, chosen: Sequence[int], keeps: bool = False) -> list[Placed]:
+        """Place some of them, by their numbers in the portion; with `keeps`, nothing is replaced."""
         held = self._held
         items = [(item, n) for n, index in enumerate(chosen) if (item := held[index]) is not None]
         # Those of one directory together; those of one name stay in their order.
         items.sort(key=lambda entry: entry[0][0][:-1])
-        done = self._dest.store_each([(parts, instance) for (parts, instance, _), _ in items], self._method)
+        members = [(parts, instance) for (parts, instance, _), _ in items]
+        done = self._dest.store_each(members, self._method, keeps=keeps)
         results = [Placed("failed")] * len(chosen)
         for ((parts, _, target), n), result in zip(items, done, strict=True):
             if isinstance(result, Named) and result.outcome is Outcome.SENT and result.name == parts[-1]:

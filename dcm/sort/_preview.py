@@ -47,6 +47,7 @@ class Preview:
         self._method = method
         self._in_the_way: dict[str, str] = {}
         self.names: dict[str, _Claim] = {}
+        self._claimed: set[str] = set()  # by those that did not get their name at once
         self._tags = tags
         self._root = os.fspath(dest.path.absolute())
         self._exists = os.path.isdir(self._root)  # noqa: PTH112
@@ -85,15 +86,15 @@ class Preview:
             return reason_of(NotADirectoryError(errno.ENOTDIR, ""))
         return "" if os.access(path, os.W_OK | os.X_OK) else reason_of(PermissionError(errno.EACCES, ""))
 
-    def place_file(self, path: bytes) -> Placed:
-        """Say what would become of a file whose path something else has."""
+    def place_file(self, path: bytes, keeps: bool = False) -> Placed:
+        """Say what would become of a file whose path something else has; with `keeps`, nothing is replaced."""
         seen = look_at(os.fsdecode(path), self._tags)
         if isinstance(seen, Looked):
             return Placed(seen.state, "", seen.text)
         instance, header = seen
-        return self.place(self.dest.parts_of(instance, header), instance)
+        return self.place(self.dest.parts_of(instance, header), instance, keeps)
 
-    def place(self, parts: Sequence[str], instance: Instance) -> Placed:
+    def place(self, parts: Sequence[str], instance: Instance, keeps: bool = False) -> Placed:
         """Say what would become of an instance."""
         directory = "/".join(parts[:-1])
         dir_fd = -1
@@ -102,6 +103,9 @@ class Preview:
         try:
             kind = _SymlinkThought if self._method is TransferMethod.SYMLINK else _Thought
             placing = kind(self, instance, dir_fd, directory)
+            target = "/".join(parts)
+            placing.keeps = keeps or target in self._claimed or target in self.names
+            self._claimed.add(target)
             return placed(parts, placing.place(parts[-1], self.dest.extension))
         except StoreError as exc:
             return placed(parts, exc)

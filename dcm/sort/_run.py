@@ -14,7 +14,7 @@ from dcm.sort._look import SORT_TAGS, Looked, Placed, Sorter, ThreadSorter
 from dcm.sort._report import SortReport, SortState
 from dcm.sort._sources import Portion, Sources
 from dcm.store import TransferMethod
-from dcm.store.local_dir import LocalDir
+from dcm.store.local_dir import Conflict, LocalDir
 
 if TYPE_CHECKING:
     from dcm.sort._preview import Preview
@@ -93,6 +93,7 @@ class Run:
         self._over: set[int] = set()
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._own_names = b""
+        self._own: frozenset[bytes] = frozenset()
 
     async def run(self, sources: Sources, jobs: int | None) -> None:
         """Do all of it."""
@@ -100,7 +101,10 @@ class Run:
         if sources.in_place:
             # What is moved to its place must not be met there again.
             self._own_names = os.fsencode(os.path.realpath(self._dest.path)) + b"/"
-            portions = iter(await self._bridge.run(list, portions))
+            listed: list[Portion] = await self._bridge.run(list, portions)
+            portions = iter(listed)
+            if self._dest.conflict is Conflict.REPLACE:
+                self._own = frozenset(path for portion in listed for path in portion.paths)
         listing = asyncio.ensure_future(self._bridge.run(_take, portions, _FEW + 1))
         if jobs is None:
             # What takes so long to list is worth other processes, which start in the meantime.
@@ -198,6 +202,8 @@ class Run:
         looked: Sequence[Looked],
         chosen: Sequence[int],
         then: Callable[[], None] | None = None,
+        *,
+        keeps: bool = False,
     ) -> None:
         """Place those that a sorter has just looked at and that were chosen, some at a time; do something then."""
         runs = [*_runs(chosen, [each.size for each in looked])] or [[]]
@@ -205,7 +211,7 @@ class Run:
             if self.stopped:
                 results = [Placed("failed", "", _STOPPED)] * len(some)
             else:
-                results = await self._bridge.run(_placed_then, sorter, some, then if some is runs[-1] else None)
+                results = await self._bridge.run(_placed_then, sorter, some, keeps, then if some is runs[-1] else None)
             self._note_each([paths[index] for index in some], results, [looked[index].size for index in some])
             self.report.progress.advanced(len(some), sum(looked[index].size for index in some))
 
@@ -217,7 +223,8 @@ class Run:
                 self._record(path, found.state, "", found.text)
             elif self._preview is not None:
                 chosen.append(index)
-            elif (key := hash(found.text)) in self._claimed:  # or, once in a lifetime, another one's
+            elif (key := hash(found.text)) in self._claimed or (self._own and self._has_own(found.text, path)):
+                # Once in a lifetime, it is the hash of another path.
                 self._later.append((found.text, path))
             else:
                 self._claimed.add(key)
@@ -233,17 +240,23 @@ class Run:
             return []
         return chosen
 
+    def _has_own(self, target: str, path: bytes) -> bool:
+        """Whether another file that is to be sorted has the path now: it is no less worth than this one."""
+        there = self._own_names + os.fsencode(target)
+        return there != path and there in self._own
+
     # -- those that are not
 
     async def _place_later(self, sorters: Sequence[Sorter]) -> None:
         """Place those whose path another one has, each after all that come before it."""
         later, self._later = self._later, []
         if self._preview is not None:
-            for _, path in later:
+            for target, path in later:
                 if self.stopped:
                     self._record(path, "failed", "", _STOPPED)
                 else:
-                    self._note(path, await self._bridge.run(self._preview.place_file, path))
+                    keeps = self._has_own(target, path)
+                    self._note(path, await self._bridge.run(self._preview.place_file, path, keeps))
             return
         # Those with one path go to one sorter, in their order.
         lists: list[list[bytes]] = [[] for _ in sorters]
@@ -266,7 +279,7 @@ class Run:
                     self._record(path, found.state, "", found.text)
                 else:
                     chosen.append(index)
-            await self._place(sorter, some, looked, chosen)
+            await self._place(sorter, some, looked, chosen, keeps=True)
 
     # -- archives
 
@@ -275,7 +288,7 @@ class Run:
         self.report.progress.phase(f"unpacking {os.path.basename(archive)}")  # noqa: PTH119
         from dcm.sort._members import MemberSorter  # tarfile and zipfile take a while
 
-        members = MemberSorter(archive, self._dest, self._preview)
+        members = MemberSorter(archive, self._dest, self._preview, self._claimed)
         try:
             while not self.stopped:
                 step = await self._bridge.run(members.step)
@@ -321,8 +334,8 @@ def _take(portions: Iterator[Portion], n: int) -> list[Portion]:
     return found
 
 
-def _placed_then(sorter: Sorter, chosen: Sequence[int], then: Callable[[], None] | None) -> list[Placed]:
-    results = sorter.place(chosen) if chosen else []
+def _placed_then(sorter: Sorter, chosen: Sequence[int], keeps: bool, then: Callable[[], None] | None) -> list[Placed]:
+    results = sorter.place(chosen, keeps) if chosen else []
     if then is not None:
         then()
     return results

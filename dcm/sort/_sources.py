@@ -47,7 +47,7 @@ class Sources:
     skip : bytes
         The real path of the destination, where that is within a source; what is in there is no source.
     in_place : bool
-        The destination is a source itself.
+        The destination is a source itself, or a source is in it.
     """
 
     directories: list[str] = field(default_factory=list)
@@ -174,7 +174,9 @@ def survey(
         found["files"],
         found["archives"],
         os.fsencode(real_dest) if inside else b"",
-        in_place or any(_is_within(each, real_dest) for each in directories),
+        in_place
+        or any(_is_within(each, real_dest) for each in directories)
+        or (method is TransferMethod.MOVE and any(_is_within(each, real_dest) for each in found["files"])),
         recurse,
         file_ext.removeprefix("."),
     )

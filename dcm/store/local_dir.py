@@ -202,11 +202,15 @@ class LocalDir(DirSource, DirTarget):
         return Stored(self._tree.path.joinpath(*parts[:-1], name), outcome, reason)
 
     def store_each(
-        self, instances: Iterable[tuple[Sequence[str], Instance]], method: TransferMethod = TransferMethod.PROXY
+        self,
+        instances: Iterable[tuple[Sequence[str], Instance]],
+        method: TransferMethod = TransferMethod.PROXY,
+        *,
+        keeps: bool = False,
     ) -> Iterator[Named | StoreError | InvalidDicomError]:
         """Write instances whose paths are known; see `DirTarget.store_each`."""
         members = list(instances)
-        for (parts, instance), result in zip(members, super().store_each(members, method), strict=True):
+        for (parts, instance), result in zip(members, super().store_each(members, method, keeps=keeps), strict=True):
             if self._index is not None:
                 self._noted(result, parts, instance)
             yield result

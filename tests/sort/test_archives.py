@@ -53,6 +53,18 @@ async def test_the_members_are_sorted_byte_for_byte(name: str, tmp_path: Path) -
     assert counts(await run(archive, tmp_path / "sorted"))["duplicate"] == 5
 
 
+async def test_no_member_replaces_what_came_in_the_same_run(tmp_path: Path) -> None:
+    mine = write_file(tmp_path / "mess" / "mine", "1.2.1").read_bytes()
+    inside = {str(n): write_file(tmp_path / "x", f"1.2.{n}", pixels=b"inside").read_bytes() for n in (1, 2)}
+    inside["2 again"] = write_file(tmp_path / "x", "1.2.2", pixels=b"others").read_bytes()
+    write_file(tmp_path / "sorted" / "Vamp001" / "1.2.2.dcm", "1.2.2", pixels=b"before")
+    sources = [tmp_path / "mess", zipped(tmp_path / "a.zip", inside)]
+    thought = await run(sources, tmp_path / "sorted", conflict="replace", dry_run=True)
+    done = await run(sources, tmp_path / "sorted", conflict="replace")
+    assert states(thought) == states(done) == {"mine": "sorted", "1": "conflict", "2": "sorted", "2 again": "conflict"}
+    assert contents(tmp_path / "sorted") == {"Vamp001/1.2.1.dcm": mine, "Vamp001/1.2.2.dcm": inside["2"]}
+
+
 @pytest.mark.parametrize("name", ["a.zip", "a.tar"])
 async def test_names_of_members_lead_nowhere(name: str, tmp_path: Path) -> None:
     one = write_file(tmp_path / "one").read_bytes()

@@ -146,6 +146,57 @@ async def test_fail_ends_the_run(tmp_path: Path) -> None:
     assert len(contents(tmp_path / "mess")) == 299
 
 
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("method", METHODS)
+async def test_nothing_is_replaced_that_came_in_the_same_run(method: str, jobs: int, tmp_path: Path) -> None:
+    """With a move, it would be nowhere any more; with the others, each further run would exchange the two."""
+    for number in range(3):
+        write_file(tmp_path / "mess" / f"c{number}", "1.2.1", pixels=b"%06d" % number)
+    before = contents(tmp_path / "mess")
+    there = write_file(tmp_path / "sorted" / "Vamp001" / "1.2.1.dcm", "1.2.1", pixels=b"before")
+    options: dict[str, Any] = {"method": method, "conflict": "replace", "jobs": jobs}
+    thought = await run(tmp_path / "mess", tmp_path / "sorted", dry_run=True, **options)
+    done = await run(tmp_path / "mess", tmp_path / "sorted", **options)
+    assert sorted(done.found) == sorted(thought.found)
+    assert states(done) == {"c0": "sorted", "c1": "conflict", "c2": "conflict"}
+    assert done.exit_code == 3
+    assert of_state(done, SortState.CONFLICT) == ["other bytes under this UID came before it, it was not stored"] * 2
+    assert there.read_bytes() == before["c0"]
+    assert set(contents(tmp_path / "mess")) == ({"c1", "c2"} if method == "move" else set(before))
+    if method != "move":  # what is there already counts as come in this run, too
+        await run(tmp_path / "mess", tmp_path / "sorted", **options)
+        assert there.read_bytes() == before["c0"]
+
+
+def test_another_process_replaces_nothing_where_it_is_told_so(tmp_path: Path) -> None:
+    """As the later ones of one run are placed."""
+    path = write_file(tmp_path / "mess" / "a", "1.2.1")
+    there = write_file(tmp_path / "sorted" / "Vamp001" / "1.2.1.dcm", "1.2.1", pixels=b"before")
+    before = there.read_bytes()
+    dest = LocalDir(tmp_path / "sorted", out_fmt=TREE, conflict=Conflict.REPLACE)
+    sorter = ProcessSorter(dest, TransferMethod.MOVE)
+    sorter.ready()
+    try:
+        for keeps, state in ((True, "conflict"), (False, "sorted")):
+            sorter.look([os.fsencode(path)])
+            assert [each.state for each in sorter.place([0], keeps)] == [state]
+            assert (there.read_bytes() == before) == path.exists() == keeps
+    finally:
+        sorter.close()
+
+
+async def test_nothing_is_replaced_that_is_to_be_sorted_itself(tmp_path: Path) -> None:
+    for name in ("another.dcm", "Vamp001/1.2.1.dcm"):
+        write_file(tmp_path / name, "1.2.1", pixels=name.encode()[:6])
+    before = contents(tmp_path)
+    sources = [tmp_path, [tmp_path / name for name in before]]
+    for source in sources:
+        thought = await run(source, tmp_path, method="move", conflict="replace", dry_run=True)
+        done = await run(source, tmp_path, method="move", conflict="replace")
+        assert counts(done) == counts(thought) == {"sorted": 1, "conflict": 1}
+        assert contents(tmp_path) == before
+
+
 async def test_another_instance_never_goes_for_one_that_wants_its_name(tmp_path: Path) -> None:
     for number in range(5):
         write_file(tmp_path / "mess" / str(number), f"1.2.{number}")
@@ -276,16 +327,16 @@ async def test_processes_that_end_lose_nothing(tmp_path: Path, monkeypatch: pyte
     place, own_place = ProcessSorter.place, ThreadSorter.place
     killed = threading.Event()
 
-    def killing(self: ProcessSorter, chosen: Any) -> Any:
+    def killing(self: ProcessSorter, chosen: Any, keeps: bool = False) -> Any:
         if not killed.is_set():
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait()
             killed.set()
-        return place(self, chosen)
+        return place(self, chosen, keeps)
 
-    def waiting(self: ThreadSorter, chosen: Any) -> Any:
+    def waiting(self: ThreadSorter, chosen: Any, keeps: bool = False) -> Any:
         assert killed.wait(10)  # else this process has done all of it before the other one has started
-        return own_place(self, chosen)
+        return own_place(self, chosen, keeps)
 
     monkeypatch.setattr(ProcessSorter, "place", killing)
     monkeypatch.setattr(ThreadSorter, "place", waiting)
@@ -351,9 +402,9 @@ async def test_files_that_change_are_left_alone(tmp_path: Path, monkeypatch: pyt
     source = write_file(tmp_path / "mess" / "a", "1.2.1")
     store_each = LocalDir.store_each
 
-    def changing(self: LocalDir, instances: Any, method: TransferMethod = TransferMethod.PROXY) -> Any:
+    def changing(self: LocalDir, instances: Any, method: TransferMethod, keeps: bool) -> Any:
         source.write_bytes(source.read_bytes() + b"more")
-        return store_each(self, instances, method)
+        return store_each(self, instances, method, keeps=keeps)
 
     monkeypatch.setattr(LocalDir, "store_each", changing)
     for method in METHODS:
