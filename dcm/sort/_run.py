@@ -88,7 +88,8 @@ class Run:
             self._preview = Preview(dest, method, dest.out_fmt.tags | SORT_TAGS)
         self._claimed: set[int] = set()
         self._later: list[tuple[str, bytes]] = []
-        # Whose turn it is to claim paths, who has had his before it was, and who waits for it: by numbers of portions.
+        # Whose turn it is to claim paths, who has had his before it was, and who waits for it: by numbers of portions,
+        # of which each group has its own.
         self._turn = 0
         self._over: set[int] = set()
         self._waiting: dict[int, asyncio.Future[None]] = {}
@@ -96,15 +97,27 @@ class Run:
         self._own: frozenset[bytes] = frozenset()
 
     async def run(self, sources: Sources, jobs: int | None) -> None:
-        """Do all of it."""
-        portions = sources.portions()
-        if sources.in_place:
-            # What is moved to its place must not be met there again.
-            self._own_names = os.fsencode(os.path.realpath(self._dest.path)) + b"/"
-            listed: list[Portion] = await self._bridge.run(list, portions)
-            portions = iter(listed)
-            if self._dest.conflict is Conflict.REPLACE:
-                self._own = frozenset(path for portion in listed for path in portion.paths)
+        """Do all of it: one group of sources after the other, so that the first ones get the names."""
+        for group in sources.groups():
+            if self.stopped:
+                break
+            if isinstance(group, str):
+                await self._unpack(group)
+            else:
+                await self._sort(await self._listed(group) if sources.in_place else group, jobs)
+
+    async def _listed(self, portions: Iterator[Portion]) -> Iterator[Portion]:
+        """List all at once: what is moved to its place must not be met there again."""
+        self._own_names = os.fsencode(os.path.realpath(self._dest.path)) + b"/"
+        listed: list[Portion] = await self._bridge.run(list, portions)
+        if self._dest.conflict is Conflict.REPLACE:
+            self._own = frozenset(path for portion in listed for path in portion.paths)
+        return iter(listed)
+
+    async def _sort(self, portions: Iterator[Portion], jobs: int | None) -> None:
+        """Sort what is no archive."""
+        self._turn = 0
+        self._over.clear()
         listing = asyncio.ensure_future(self._bridge.run(_take, portions, _FEW + 1))
         if jobs is None:
             # What takes so long to list is worth other processes, which start in the meantime.
@@ -123,8 +136,6 @@ class Run:
             await asyncio.wait([listing, *helpers])
             for sorter in [*sorters, *[each.result() for each in helpers if not each.exception()]]:
                 await self._bridge.run(sorter.close)
-        for archive in sources.archives:
-            await self._unpack(archive)
 
     def _new_helper(self) -> SafeSorter:
         from dcm.sort._worker import SafeSorter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import itertools
 import lzma
 import random
 import shutil
@@ -51,6 +52,27 @@ async def test_the_members_are_sorted_byte_for_byte(name: str, tmp_path: Path) -
     assert set(here.values()) <= set(inside.values())
     assert {file.path.partition("!/")[0] for file in report.found} == {str(archive)}
     assert counts(await run(archive, tmp_path / "sorted"))["duplicate"] == 5
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+async def test_the_first_of_the_sources_gets_the_name_whatever_it_is(jobs: int, tmp_path: Path) -> None:
+    one = {name: write_file(tmp_path / name, "1.2.1", pixels=name.encode()[:6]) for name in ("d/file1", "file2")}
+    write_file(tmp_path / "d" / "deep" / "file3", "1.2.1", pixels=b"3" * 6)
+    inside = write_file(tmp_path / "x", "1.2.1", pixels=b"inside").read_bytes()
+    archive = zipped(tmp_path / "a.zip", {"member": inside})
+    named: dict[Path, bytes] = {
+        tmp_path / "d": one["d/file1"].read_bytes(),
+        one["file2"]: one["file2"].read_bytes(),
+        archive: inside,
+        tmp_path / "d" / "deep": (tmp_path / "d" / "deep" / "file3").read_bytes(),
+    }
+    for n, sources in enumerate(itertools.permutations(named)):
+        dest = tmp_path / f"sorted{n}"
+        thought = await run(sources, dest, dry_run=True, jobs=jobs)
+        done = await run(sources, dest, jobs=jobs)
+        assert sorted(done.found) == sorted(thought.found)
+        assert counts(done) == {"sorted": 1, "conflict": 3}
+        assert (dest / "Vamp001" / "1.2.1.dcm").read_bytes() == named[sources[0]]
 
 
 async def test_no_member_replaces_what_came_in_the_same_run(tmp_path: Path) -> None:
