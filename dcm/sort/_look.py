@@ -14,7 +14,7 @@ from dcm.instance import Instance
 from dcm.peek import Header, peek_open_file
 from dcm.report import Outcome
 from dcm.store import TransferMethod, reason_of
-from dcm.store._placing import Named
+from dcm.store._placing import Conflict, Named
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DICOMDIR_CLASS",
+    "NOT_REACHED",
     "PORTION",
     "SORT_TAGS",
     "Looked",
@@ -90,6 +91,9 @@ class Placed(NamedTuple):
     fatal: bool = False
 
 
+NOT_REACHED = Placed("not reached", "", "the run ended before its turn")
+
+
 class Sorter(Protocol):
     """What looks at files and places them, a portion at a time."""
 
@@ -116,6 +120,7 @@ class ThreadSorter:
     def __init__(self, dest: DirTarget, method: TransferMethod) -> None:
         self._dest = dest
         self._method = method
+        self._one_by_one = dest.conflict is Conflict.FAIL
         self._tags = dest.out_fmt.tags | SORT_TAGS
         self._held: list[tuple[list[str], Instance, str] | None] = []
         # To link a file one needs it open, and it is when it is looked at.
@@ -146,16 +151,19 @@ class ThreadSorter:
         """Place some of them, by their numbers in the portion; with `keeps`, nothing is replaced."""
         held = self._held
         items = [(item, n) for n, index in enumerate(chosen) if (item := held[index]) is not None]
-        # Those of one directory together; those of one name stay in their order.
-        items.sort(key=lambda entry: entry[0][0][:-1])
+        if not self._one_by_one:
+            # Those of one directory together; those of one name stay in their order.
+            items.sort(key=lambda entry: entry[0][0][:-1])
         members = [(parts, instance) for (parts, instance, _), _ in items]
         done = self._dest.store_each(members, self._method, keeps=keeps)
-        results = [Placed("failed")] * len(chosen)
-        for ((parts, _, target), n), result in zip(items, done, strict=True):
+        results = [NOT_REACHED] * len(chosen)
+        for ((parts, _, target), n), result in zip(items, done, strict=False):
             if isinstance(result, Named) and result.outcome is Outcome.SENT and result.name == parts[-1]:
                 results[n] = Placed("sorted", target, result.reason)  # as nearly all of them
             else:
                 results[n] = placed(parts, result)
+                if results[n].fatal:
+                    break
         return results
 
     def close(self) -> None:

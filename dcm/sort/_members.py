@@ -61,7 +61,7 @@ class MemberSorter:
             size = member.temp.size if member.temp is not None else 0
             done.append((member.name, self._place(member), size))
             n_bytes += size
-            if len(done) >= _STEP or n_bytes >= _STEP_BYTES:
+            if done[-1][1].fatal or len(done) >= _STEP or n_bytes >= _STEP_BYTES:
                 break
 
     def close(self) -> None:

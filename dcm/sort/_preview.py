@@ -56,6 +56,16 @@ class Preview:
         """Give paths to files, where nothing has them or is in the way; None where something has them."""
         return [self._claim(target, path) for target, path in wanted]
 
+    def place_each(self, wanted: Sequence[tuple[str, bytes]]) -> list[Placed | None]:
+        """Say what would become of files, one by one, to the first conflict that ends the run."""
+        done: list[Placed | None] = []
+        for target, path in wanted:
+            result = self._claim(target, path) or self.place_file(path)
+            done.append(result)
+            if result.fatal:
+                break
+        return done
+
     def _claim(self, target: str, path: bytes) -> Placed | None:
         if self._exists and (why := self._why_not(target.rpartition("/")[0])):
             return Placed("failed", target, why)

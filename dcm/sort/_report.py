@@ -16,7 +16,7 @@ __all__ = ["SortReport", "SortState", "SortedFile"]
 
 
 class SortState(enum.Enum):
-    """The seven states in which a file can end."""
+    """The eight states in which a file can end."""
 
     SORTED = "sorted"  #: it is at its place now
     DUPLICATE = "duplicate"  #: the same data set is at its place already
@@ -25,6 +25,7 @@ class SortState(enum.Enum):
     TRUNCATED = "truncated"  #: an instance that is not whole; left alone
     UNREADABLE = "unreadable"  #: nobody knows what it is
     FAILED = "failed"  #: it could not be written
+    NOT_REACHED = "not reached"  #: it was looked at, and then the run ended: nothing was done
 
     @property
     def good(self) -> bool:
@@ -90,6 +91,8 @@ class SortReport(Report):
         How many bytes the sorted ones have.
     dry_run : bool
         Nothing was written: the states are those that would come out.
+    ended_early : bool
+        A conflict has ended the run: what comes after it in the sources was not sorted, nor all of it looked at.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class SortReport(Report):
         self.n_files = 0
         self.n_bytes = 0
         self.dry_run = False
+        self.ended_early = False
         self._each_file = each_file
         self._clock = clock
         self._started = clock()
@@ -169,6 +173,8 @@ class SortReport(Report):
     def warnings(self) -> list[str]:
         """One line for each cause, with its count and the first files."""
         lines = cause_lines(self.files, _LABELS)
+        if self.ended_early:
+            lines.append("ended at the first conflict: nothing that comes after it was sorted, nor all of it looked at")
         if self.interrupted:
             lines.append("interrupted: what has its name is whole, the other files are where they were")
         return lines
@@ -193,6 +199,7 @@ class SortReport(Report):
             "counts": {state.value: n for state, n in self.counts.items()},
             "adds_up": self.adds_up(),
             "interrupted": self.interrupted,
+            "ended_early": self.ended_early,
             "dry_run": self.dry_run,
             "exit_code": self.exit_code,
             "each": [file.to_json() for file in self.found],

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from dcm._bridge import Bridge
-from dcm.sort._look import SORT_TAGS, Looked, Placed, Sorter, ThreadSorter
+from dcm.sort._look import NOT_REACHED, SORT_TAGS, Looked, Placed, Sorter, ThreadSorter
 from dcm.sort._report import SortReport, SortState
 from dcm.sort._sources import Portion, Sources
 from dcm.store import TransferMethod
@@ -29,7 +29,6 @@ _STATES = {state.value: state for state in SortState}
 _FEW = 4  # portions that are not worth the start of other processes
 _SOON = 0.03  # seconds
 _AT_ONCE = 32 << 20  # bytes that are placed at a time: no more than a moment of copying when it is interrupted
-_STOPPED = "not sorted: the run ended before its turn"
 
 
 class _Portions:
@@ -71,6 +70,8 @@ class Run:
     Files are looked at in portions, by several sorters at a time; then, portion by portion in the order of the sources,
     they claim their paths. The first that claims a path is placed at once. What claims the path of another waits until
     all those are placed, and comes after it then: the outcome is the same in every run.
+
+    Where a conflict ends the run, files are placed one by one in their order, so that none comes after it.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Run:
         self._dest = dest
         self._method = method
         self._bridge = bridge
+        self._one_by_one = dest.conflict is Conflict.FAIL
         self._preview: Preview | None = None
         if dry_run:
             from dcm.sort._preview import Preview
@@ -174,19 +176,28 @@ class Run:
                 portion, looked = hand.portion, hand.looked
                 hand.portion = None
                 chosen = await self._take_turn(hand.number, portion, looked)
-                await self._place(sorter, portion.paths, looked, chosen, hand.take)
+                if not self._one_by_one:
+                    self._end_turn(hand.number)
+                    await self._place(sorter, portion.paths, looked, chosen, hand.take)
+                    continue
+                await self._place(sorter, portion.paths, looked, chosen)
+                self._end_turn(hand.number)
+                if not self.stopped:
+                    await self._bridge.run(hand.take)
         finally:
             self._end_turn(hand.number)
 
     async def _take_turn(self, number: int, portion: Portion, looked: Sequence[Looked]) -> list[int]:
-        """Let a portion claim its paths, after all before it; the numbers of those files that are to be placed now."""
+        """Let a portion claim its paths, after all before it; the numbers of those files that are to be placed now.
+
+        Its turn ends when it is said so.
+        """
         self.report.expect(len(portion.paths) + len(portion.left_out))
         if self._turn != number:
             self._waiting[number] = asyncio.get_running_loop().create_future()
             await self._waiting[number]
         n_later = len(self._later)
         chosen = await self._claim(portion.paths, looked)
-        self._end_turn(number)
         for path, state, reason in portion.left_out:
             self._record(path, state, "", reason)
         n_done = len(portion.paths) + len(portion.left_out)
@@ -220,7 +231,7 @@ class Run:
         runs = [*_runs(chosen, [each.size for each in looked])] or [[]]
         for some in runs:
             if self.stopped:
-                results = [Placed("failed", "", _STOPPED)] * len(some)
+                results = [NOT_REACHED] * len(some)
             else:
                 results = await self._bridge.run(_placed_then, sorter, some, keeps, then if some is runs[-1] else None)
             self._note_each([paths[index] for index in some], results, [looked[index].size for index in some])
@@ -232,7 +243,7 @@ class Run:
         for index, (path, found) in enumerate(zip(paths, looked, strict=True)):
             if found.state:
                 self._record(path, found.state, "", found.text)
-            elif self._preview is not None:
+            elif self._preview is not None or self._one_by_one:
                 chosen.append(index)
             elif (key := hash(found.text)) in self._claimed or (self._own and self._has_own(found.text, path)):
                 # Once in a lifetime, it is the hash of another path.
@@ -242,7 +253,11 @@ class Run:
                 chosen.append(index)
         if self._preview is not None:
             wanted = [(looked[index].text, paths[index]) for index in chosen]
-            results = await self._bridge.run(self._preview.claim, wanted)
+            results: list[Placed | None] = [NOT_REACHED] * len(wanted)
+            if not self.stopped:
+                claim = self._preview.place_each if self._one_by_one else self._preview.claim
+                done = await self._bridge.run(claim, wanted)
+                results[: len(done)] = done
             for (target, path), index, result in zip(wanted, chosen, results, strict=True):
                 if result is not None:
                     self._note(path, result, looked[index].size)
@@ -264,7 +279,7 @@ class Run:
         if self._preview is not None:
             for target, path in later:
                 if self.stopped:
-                    self._record(path, "failed", "", _STOPPED)
+                    self._note(path, NOT_REACHED)
                 else:
                     keeps = self._has_own(target, path)
                     self._note(path, await self._bridge.run(self._preview.place_file, path, keeps))
@@ -281,7 +296,7 @@ class Run:
             some = paths[start : start + size]
             if self.stopped:
                 for path in some:
-                    self._record(path, "failed", "", _STOPPED)
+                    self._note(path, NOT_REACHED)
                 continue
             looked = await self._bridge.run(sorter.look, some)
             chosen = []
@@ -327,7 +342,7 @@ class Run:
     def _note(self, path: bytes, result: Placed, n_bytes: int = 0) -> None:
         state = result.state
         if result.fatal:
-            self.stopped = True
+            self.stopped = self.report.ended_early = True
         if state == "duplicate" and self._own_names and path == self._own_names + os.fsencode(result.dest):
             state = "sorted"  # it has been at its place before
         self._record(path, state, result.dest, result.reason, n_bytes)

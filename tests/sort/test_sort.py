@@ -142,8 +142,47 @@ async def test_fail_ends_the_run(tmp_path: Path) -> None:
     report = await run(tmp_path / "mess", tmp_path / "sorted", conflict="fail", method="move", jobs=1)
     assert report.exit_code == 3
     assert report.counts[SortState.SORTED] == 1
-    assert "not sorted: the run ended before its turn" in of_state(report, SortState.FAILED)
+    assert of_state(report, SortState.NOT_REACHED) == ["the run ended before its turn"] * 254
+    assert "254 not reached: the run ended before its turn" in report.summary()
+    assert report.warnings[-1].startswith("ended at the first conflict")
+    assert report.to_json()["ended_early"] is True
     assert len(contents(tmp_path / "mess")) == 299
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("method", ["copy", "move"])
+async def test_nothing_is_placed_after_the_conflict_that_ends_the_run(
+    method: str, jobs: int, dry_run: bool, tmp_path: Path
+) -> None:
+    """However many processes there are; all that comes before it is."""
+    write_file(tmp_path / "sorted" / "Vamp001" / "9.9.dcm", "9.9", pixels=b"before")
+    for number in range(1000):  # in other directories than those before them
+        write_file(tmp_path / "mess" / f"{number:04d}", f"1.2.{number}", patient_id=f"P{number % 7}")
+    write_file(tmp_path / "mess" / "0700 conflict", "9.9")
+    write_file(tmp_path / "later" / "a", "1.3.1")
+    options: dict[str, Any] = {"conflict": "fail", "method": method, "jobs": jobs, "dry_run": dry_run}
+    sources = [tmp_path / "mess", tmp_path / "later"]
+    report = await run(sources, tmp_path / "sorted", **options)
+    assert report.exit_code == 3
+    done = {Path(file.path).name for file in report.found if file.state is SortState.SORTED}
+    assert done == {f"{number:04d}" for number in range(701)}
+    assert len(contents(tmp_path / "sorted")) == (1 if dry_run else 702)
+    assert len(of_state(report, SortState.CONFLICT)) == 1
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_nothing_is_read_after_the_portion_whose_conflict_ends_the_run(dry_run: bool, tmp_path: Path) -> None:
+    """Neither the next portions nor the archives after them."""
+    write_file(tmp_path / "sorted" / "Vamp001" / "9.9.dcm", "9.9", pixels=b"before")
+    first = write_file(tmp_path / "first", "9.9")
+    data.write_tiny(tmp_path / "mess", 600)
+    archive = zipped(tmp_path / "a.zip", {str(n): (tmp_path / "first").read_bytes() for n in range(100)})
+    report = await run([first, tmp_path / "mess", archive], tmp_path / "sorted", conflict="fail", dry_run=dry_run)
+    assert counts(report) == {"conflict": 1, "not reached": 255}
+    report = await run([archive, tmp_path / "mess"], tmp_path / "sorted", conflict="fail", dry_run=dry_run)
+    assert counts(report) == {"conflict": 1}
+    assert len(contents(tmp_path / "sorted")) == 1
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
