@@ -14,7 +14,7 @@ from dcm.instance import Instance
 from dcm.peek import Header, peek_open_file
 from dcm.report import Outcome
 from dcm.store import TransferMethod, reason_of
-from dcm.store._placing import Conflict, Named
+from dcm.store._placing import NOT_REMOVED, Conflict, Named
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -242,7 +242,10 @@ def is_archive(head: bytes) -> bool:
 def placed(parts: Sequence[str], result: NamedOrError) -> Placed:
     """What became of an instance, in the words of a report."""
     if isinstance(result, Named):
-        return Placed(_STATES[result.outcome], "/".join([*parts[:-1], result.name]), result.reason)
+        state = _STATES[result.outcome]
+        if result.reason.startswith(NOT_REMOVED) and state != "conflict":
+            state = "failed"  # a move that has only copied, now or earlier
+        return Placed(state, "/".join([*parts[:-1], result.name]), result.reason)
     target = "/".join(parts)
     if isinstance(result, ConflictError):
         return Placed("conflict", target, _cause(result), fatal=True)

@@ -24,7 +24,7 @@ class SortState(enum.Enum):
     FOREIGN = "foreign"  #: it is not DICOM, or no instance, and nobody will miss it
     TRUNCATED = "truncated"  #: an instance that is not whole; left alone
     UNREADABLE = "unreadable"  #: nobody knows what it is
-    FAILED = "failed"  #: it could not be written
+    FAILED = "failed"  #: it could not be written, or not be removed from where it was after a move
     NOT_REACHED = "not reached"  #: it was looked at, and then the run ended: nothing was done
 
     @property

@@ -21,7 +21,7 @@ from dcm._atomic import TempFile, publish_small
 from dcm._unchanged import FileMark, check_unchanged, opened
 from dcm.errors import StoreError
 from dcm.report import Outcome
-from dcm.store._placing import Conflict, Found, Named, Placing
+from dcm.store._placing import NOT_REMOVED, Conflict, Found, Named, Placing
 from dcm.store._tree import reason_of, unsafe_path
 from dcm.store.base import TransferMethod
 
@@ -232,7 +232,7 @@ class _MovePlacing(_LinkPlacing):
                 self._remove_source(stored.name)
         except (OSError, StoreError) as exc:
             outcome = Outcome.WARNED if stored.outcome is Outcome.SENT else stored.outcome
-            reason = f"it is there, but the source could not be removed: {reason_of(exc)}"
+            reason = f"{NOT_REMOVED}: {reason_of(exc)}"
             return Named(stored.name, outcome, reason)
         return stored
 

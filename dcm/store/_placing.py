@@ -17,7 +17,10 @@ from dcm.report import Outcome
 from dcm.store._tree import is_link, store_error, unsafe_path
 from dcm.text import safe_text
 
-__all__ = ["Conflict", "Found", "Named", "Placing", "Stored"]
+__all__ = ["NOT_REMOVED", "Conflict", "Found", "Named", "Placing", "Stored"]
+
+NOT_REMOVED = "it is there, but the source could not be removed"
+"""How the reason begins where that is so after a move."""
 
 _CHUNK = 1 << 20
 _MARK_DIGITS = (16, 24)  # of the hash in a name; the longer one only if somebody took the shorter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import resource
@@ -435,6 +436,31 @@ def test_a_move_that_is_stopped_loses_nothing(way: signal.Signals, tmp_path: Pat
     done.communicate(timeout=25)
     assert done.returncode == 0
     assert {Path(name).stem: c for name, c in contents(tmp_path / "sorted").items()} == before
+
+
+async def test_a_move_that_cannot_remove_its_source_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in each further run, though there is nothing left to store."""
+    source = write_file(tmp_path / "mess" / "a", "1.2.1")
+    write_file(tmp_path / "mess" / "b", "1.2.1", pixels=b"others")
+    unlink = Path.unlink
+
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        if self.parent == source.parent:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    for _ in range(2):
+        report = await run(tmp_path / "mess", tmp_path / "sorted", method="move")
+        assert report.exit_code == 3
+        assert states(report) == {"a": "failed", "b": "conflict"}
+        (told,) = [file for file in report.found if file.state is SortState.FAILED]
+        assert told.dest == "Vamp001/1.2.1.dcm"
+        assert told.reason == "it is there, but the source could not be removed: permission denied"
+        assert len(contents(tmp_path / "sorted")) == 2
+    monkeypatch.undo()
+    assert (await run(tmp_path / "mess", tmp_path / "sorted", method="move")).counts[SortState.FAILED] == 0
+    assert contents(tmp_path / "mess") == {}
 
 
 async def test_files_that_change_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
