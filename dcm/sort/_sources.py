@@ -14,7 +14,7 @@ from dcm.errors import DcmError, InvalidDicomError, StoreError, UsageError
 from dcm.peek import peek_file
 from dcm.sort._look import DICOMDIR_CLASS, PORTION, SORT_TAGS
 from dcm.store import TransferMethod
-from dcm.store._methods import why_no_link_between
+from dcm.store._why_not import why_no_link_between
 from dcm.store.index._walk import walk
 from dcm.text import safe_text
 

@@ -22,11 +22,12 @@ from dcm._bridge import Bridge
 from dcm.errors import DcmError, InvalidDicomError, StoreError, UsageError
 from dcm.instance import Instance
 from dcm.report import TransferReport
-from dcm.store._methods import METHODS, why_not
+from dcm.store._methods import METHODS
 from dcm.store._placing import Conflict, Named, Stored
 from dcm.store._queue import StoreQueue
 from dcm.store._source import DirSource, LocalChunk
 from dcm.store._target import DirTarget
+from dcm.store._why_not import why_not
 from dcm.store.base import DataSink, Features, TransferMethod
 from dcm.template import DEFAULT_TEMPLATE, PathTemplate
 from dcm.text import safe_text
