@@ -101,6 +101,8 @@ def test_what_is_wrong_is_said_before_anything_happens(source: Path, tmp_path: P
         (["sort", "--jobs", "1000", source, tmp_path / "sorted"], "1000 is not in the range"),
         (["sort", "--method", "steal", source, tmp_path / "sorted"], "steal"),
         (["sort", source], "Missing argument"),
+        (["sort", source, source / "0" / "sorted"], "is not a directory"),
+        (["sort", source, tmp_path / ("x" * 300)], "File name too long"),
     )
     for arguments, words in cases:
         done = run_dcm(*arguments)
