@@ -224,8 +224,9 @@ def _kind_of(path: str) -> str:
         if stat.S_ISDIR(mode):
             os.scandir(path).close()
             return "directory"
-        if not stat.S_ISREG(mode):  # nobody may ever write to a pipe
-            return "file"
+        if not stat.S_ISREG(mode):  # an archive is read more than once, and nobody may ever write to a pipe
+            hint = "write what comes from it to a file first"
+            raise UsageError(f"{told} is neither a file nor a directory", hint=hint)
         header = peek_file(path, SORT_TAGS)
     except FileNotFoundError as exc:
         raise UsageError(f"there is no {told}") from exc

@@ -35,11 +35,21 @@ def test_a_dry_run_prints_the_tree_and_makes_nothing(source: Path, tmp_path: Pat
     assert not (tmp_path / "sorted").exists()
 
 
-def test_a_named_pipe_that_nobody_writes_to_keeps_nobody_waiting(source: Path, tmp_path: Path) -> None:
+def test_what_is_neither_a_file_nor_a_directory_is_refused(source: Path, tmp_path: Path) -> None:
+    """That of a process substitution, say: nothing of it would be sorted, and nobody may ever write to it."""
     os.mkfifo(tmp_path / "pipe")
-    done = run_dcm("sort", tmp_path / "pipe", source, tmp_path / "sorted")
-    assert "4 files" in done.stderr
-    assert f"1 left alone: not a regular file ({tmp_path / 'pipe'})" in done.stderr
+    for named in (tmp_path / "pipe", "/dev/null", "/dev/stdin"):
+        done = run_dcm("sort", source, named, tmp_path / "sorted", stdin=b"of another program")
+        assert done.returncode == 2
+        assert f"{named} is neither a file nor a directory" in done.stderr
+        assert "write what comes from it to a file first" in done.stderr
+        assert not (tmp_path / "sorted").exists()
+
+
+def test_a_named_pipe_in_a_directory_keeps_nobody_waiting(source: Path, tmp_path: Path) -> None:
+    os.mkfifo(source / "pipe")
+    done = run_dcm("sort", source, tmp_path / "sorted")
+    assert ": 3 sorted, 1 foreign\n" in done.stderr
     assert done.returncode == 0
 
 
