@@ -6,10 +6,12 @@ import asyncio
 import errno
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -480,6 +482,20 @@ async def test_files_that_change_are_left_alone(tmp_path: Path, monkeypatch: pyt
 
 
 # -- the report
+
+
+async def test_the_example_of_the_documents_has_a_report_whatever_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sorting.rst").read_text()
+    code = textwrap.dedent(re.split(r"\n(?=\S)", text.partition(".. code-block:: python\n")[2])[0])
+    monkeypatch.chdir(tmp_path)
+    inside = contents(mess(tmp_path / "mess"))
+    zipped(tmp_path / "scans.zip", inside)
+    namespace: dict[str, Any] = {}
+    exec(f"async def example():\n{textwrap.indent(code, '    ')}", namespace)
+    await namespace["example"]()
+    assert "3 sorted" in capsys.readouterr().out
 
 
 async def test_the_report_says_where_each_file_went(tmp_path: Path) -> None:
