@@ -115,9 +115,12 @@ class SortReport(Report):
         self._ended: float | None = None
 
     def expect(self, n_files: int) -> None:
-        """So many more files are going to be looked at."""
+        """So many more files are going to be looked at, of which more may come."""
         self.n_files += n_files
-        self.progress.expected(self.n_files)
+
+    def expect_in_all(self, n_more: int) -> None:
+        """No more files are going to be looked at than these, besides those that were told."""
+        self.progress.expected(self.n_files + n_more)
 
     def record(self, path: str | bytes, state: SortState, dest: str = "", reason: str = "", n_bytes: int = 0) -> None:
         """Note the end of a file."""

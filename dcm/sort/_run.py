@@ -100,24 +100,26 @@ class Run:
 
     async def run(self, sources: Sources, jobs: int | None) -> None:
         """Do all of it: one group of sources after the other, so that the first ones get the names."""
-        for group in sources.groups():
+        groups = sources.groups()
+        for n, group in enumerate(groups, 1):
             if self.stopped:
                 break
             if isinstance(group, str):
                 await self._unpack(group)
             else:
-                await self._sort(await self._listed(group) if sources.in_place else group, jobs)
+                await self._sort(await self._listed(group) if sources.in_place else group, jobs, n == len(groups))
 
     async def _listed(self, portions: Iterator[Portion]) -> Iterator[Portion]:
         """List all at once: what is moved to its place must not be met there again."""
         self._own_names = os.fsencode(os.path.realpath(self._dest.path)) + b"/"
         listed: list[Portion] = await self._bridge.run(list, portions)
+        self.report.expect_in_all(sum(map(len, listed)))
         if self._dest.conflict is Conflict.REPLACE:
             self._own = frozenset(path for portion in listed for path in portion.paths)
         return iter(listed)
 
-    async def _sort(self, portions: Iterator[Portion], jobs: int | None) -> None:
-        """Sort what is no archive."""
+    async def _sort(self, portions: Iterator[Portion], jobs: int | None, is_last: bool) -> None:
+        """Sort what is no archive; whether nothing comes after it."""
         self._turn = 0
         self._over.clear()
         listing = asyncio.ensure_future(self._bridge.run(_take, portions, _FEW + 1))
@@ -131,7 +133,10 @@ class Run:
         sorters: list[Sorter] = [ThreadSorter(self._dest, self._method)]
         helpers = [asyncio.ensure_future(self._bridge.run(self._new_helper)) for _ in range(jobs - 1)]
         try:
-            rest = _Portions(chain(await listing, portions))
+            first = await listing
+            if is_last and len(first) <= _FEW:  # these are all; how many there are else, the end of the listing tells
+                self.report.expect_in_all(sum(map(len, first)))
+            rest = _Portions(chain(first, portions))
             await self._all([self._serve(sorters[0], rest), *[self._help(each, sorters, rest) for each in helpers]])
             await self._place_later(sorters)
         finally:
@@ -192,7 +197,7 @@ class Run:
 
         Its turn ends when it is said so.
         """
-        self.report.expect(len(portion.paths) + len(portion.left_out))
+        self.report.expect(len(portion))
         if self._turn != number:
             self._waiting[number] = asyncio.get_running_loop().create_future()
             await self._waiting[number]
@@ -200,7 +205,7 @@ class Run:
         chosen = await self._claim(portion.paths, looked)
         for path, state, reason in portion.left_out:
             self._record(path, state, "", reason)
-        n_done = len(portion.paths) + len(portion.left_out)
+        n_done = len(portion)
         if self._preview is None:
             n_done -= len(chosen) + len(self._later) - n_later
         self.report.progress.advanced(n_done, 0)

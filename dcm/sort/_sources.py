@@ -36,6 +36,9 @@ class Portion:
     paths: list[bytes] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
 
+    def __len__(self) -> int:
+        return len(self.paths) + len(self.left_out)
+
 
 class Source(NamedTuple):
     """One of the sources: "directory", "dicomdir", "file" or "archive", and its path."""
@@ -114,10 +117,10 @@ def _portions(listing: Iterable[bytes | LeftOut]) -> Iterator[Portion]:
             portion.paths.append(found)
         else:
             portion.left_out.append(found)
-        if len(portion.paths) + len(portion.left_out) >= PORTION:
+        if len(portion) >= PORTION:
             yield portion
             portion = Portion()
-    if portion.paths or portion.left_out:
+    if portion:
         yield portion
 
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_files
 
 from dcm.errors import PartialError, UsageError
+from dcm.report import NullProgress
 from dcm.sort import FORMATS, Conflict, SortReport, SortState, example_of, sort, template_of
 from dcm.sort._look import ThreadSorter
 from dcm.sort._run import _runs
@@ -482,6 +483,46 @@ async def test_files_that_change_are_left_alone(tmp_path: Path, monkeypatch: pyt
 
 
 # -- the report
+
+
+@pytest.mark.parametrize(("n_files", "method", "known"), [(600, "link", True), (1500, "link", False)])
+async def test_how_many_files_there_are_is_told_when_it_is_known(
+    n_files: int, method: str, known: bool, tmp_path: Path
+) -> None:
+    """Else a bar would be nearly full from early on."""
+    data.write_tiny(tmp_path / "mess", n_files)
+    seen = SeenProgress()
+    await sort(tmp_path / "mess", tmp_path / "sorted", method=method, report=SortReport(seen))
+    assert seen.totals == ([n_files] if known else [])
+    assert seen.n_done == n_files
+    seen = SeenProgress()  # in place, it is always known
+    await sort(tmp_path / "sorted", tmp_path / "sorted", method="move", report=SortReport(seen))
+    assert (seen.totals[:1], {*seen.totals}, seen.n_done) == ([n_files], {n_files}, n_files)
+
+
+async def test_how_many_there_are_in_an_archive_is_not_known(tmp_path: Path) -> None:
+    write_file(tmp_path / "mess" / "a", "1.2.1")
+    archive = zipped(tmp_path / "a.zip", contents(tmp_path / "mess"))
+    for sources, totals in (([tmp_path / "mess", archive], []), ([archive, tmp_path / "mess"], [2])):
+        seen = SeenProgress()
+        await sort(sources, tmp_path / "sorted", report=SortReport(seen))
+        assert (seen.totals, seen.n_done) == (totals, 2)
+
+
+class SeenProgress(NullProgress):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.totals: list[int] = []
+        self.n_done = 0
+
+    def expected(self, n_instances: int, n_bytes: int | None = None) -> None:
+        """A total."""
+        self.totals.append(n_instances)
+
+    def advanced(self, n_instances: int, n_bytes: int) -> None:
+        """So many more."""
+        self.n_done += n_instances
 
 
 async def test_the_example_of_the_documents_has_a_report_whatever_happens(
