@@ -172,6 +172,19 @@ async def test_what_is_only_compressed_is_no_archive_and_not_damaged(tmp_path: P
         assert told == ["not read to its end: it is damaged"]
 
 
+@pytest.mark.parametrize(
+    ("magic", "name"), [(b"\x28\xb5\x2f\xfd", "zstd"), (b"7z\xbc\xaf\x27\x1c", "7-Zip"), (b"Rar!\x1a\x07", "RAR")]
+)
+async def test_what_is_packed_in_a_way_that_is_not_supported_is_not_damaged(
+    magic: bytes, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tar.zst").write_bytes(magic + bytes(1000))
+    report = await run(tmp_path / "a.tar.zst", tmp_path / "sorted")
+    assert report.exit_code == 3
+    told = f"packed by {name}, which is not supported: unpack it first"
+    assert of_state(report, SortState.UNREADABLE) == [told]
+
+
 async def test_damaged_and_encrypted_members(tmp_path: Path) -> None:
     one = write_file(tmp_path / "one", pixels=bytes(range(256)) * 64).read_bytes()
     whole = bytearray(zipped(tmp_path / "a.zip", {"bad": one, "locked": one, "odd": one, "good": one}).read_bytes())
