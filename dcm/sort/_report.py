@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dcm.report import Problem, Progress, Report
+from dcm.report import Problem, ProblemLog, Progress, Report
 from dcm.report._base import cause_lines, human_bytes
 from dcm.text import plural
 
@@ -175,7 +175,15 @@ class SortReport(Report):
     @property
     def warnings(self) -> list[str]:
         """One line for each cause, with its count and the first files."""
-        lines = cause_lines(self.files, _LABELS)
+        return self._lines(self.files)
+
+    @property
+    def failures(self) -> list[str]:
+        """The same, without what nobody needs to look after: none where the exit code is 0."""
+        return self._lines(self.files.of_kinds([state.value for state in SortState if not state.good]))
+
+    def _lines(self, files: ProblemLog) -> list[str]:
+        lines = cause_lines(files, _LABELS)
         if self.ended_early:
             lines.append("ended at the first conflict: nothing that comes after it was sorted, nor all of it looked at")
         if self.interrupted:
