@@ -102,6 +102,31 @@ def test_a_path_with_a_template_and_a_quiet_run(source: Path, tmp_path: Path) ->
     assert len(contents(tmp_path / "sorted")) == 3
 
 
+def test_a_path_with_the_name_of_a_template(source: Path, tmp_path: Path) -> None:
+    assert run_dcm("sort", source, f"{tmp_path}/sorted:flat").returncode == 0
+    assert set(contents(tmp_path / "sorted")) == {"1.2.0.dcm", "1.2.1.dcm", "1.2.2.dcm"}
+    done = run_dcm(
+        "sort", source, f"{tmp_path}/sorted:flat", "--dir-format", "flat"
+    )  # twice the same is no contradiction
+    assert ": 3 duplicate\n" in done.stderr
+    # A directory that is called so is meant, and what is no name of a template is a part of the path.
+    (tmp_path / "other:flat").mkdir()
+    for dest in ("other:flat", "other:none"):
+        assert run_dcm("sort", source, tmp_path / dest).returncode == 0
+        assert len(contents(tmp_path / dest)) == 3
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_quiet_run_tells_nothing_but_what_needs_to_be_looked_after(source: Path, tmp_path: Path) -> None:
+    (source / "notes.txt").write_text("not DICOM")
+    done = run_dcm("--quiet", "sort", source, tmp_path / "sorted")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (source / "short").write_bytes((source / "0").read_bytes()[:-3])
+    done = run_dcm("--quiet", "sort", source, tmp_path / "sorted")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"1 left alone: the data ends too early ({source / 'short'})\n"
+
+
 def test_what_is_wrong_is_said_before_anything_happens(source: Path, tmp_path: Path) -> None:
     cases: tuple[tuple[list[str | Path], str], ...] = (
         (["sort", source, source], "source and destination"),
@@ -111,6 +136,9 @@ def test_what_is_wrong_is_said_before_anything_happens(source: Path, tmp_path: P
         (["sort", "--jobs", "1000", source, tmp_path / "sorted"], "1000 is not in the range"),
         (["sort", "--method", "steal", source, tmp_path / "sorted"], "steal"),
         (["sort", source], "Missing argument"),
+        (["sort", source, f"{tmp_path}/sorted:{{PatientID}}", "--dir-format", "flat"], "say one of the two"),
+        (["sort", source, f"{tmp_path}/sorted:uid", "--dir-format", "flat"], "say one of the two"),
+        (["sort", source, tmp_path / "sorted", "--report", ""], "an empty name"),
         (["sort", source, source / "0" / "sorted"], "is not a directory"),
         (["sort", source, tmp_path / ("x" * 300)], "File name too long"),
     )
