@@ -62,18 +62,19 @@ class TempFile:
         self._dev = -1
 
     @classmethod
-    def create(cls, where: int | str | os.PathLike[str]) -> TempFile:
+    def create(cls, where: int | str | os.PathLike[str], mode: int = 0o666) -> TempFile:
         """Make an empty one in the file system of a directory.
 
         Parameters
         ----------
         where : int or path
             The directory, or a file descriptor of it (which stays the caller's).
+        mode : int, optional
+            The permissions of the file, of which the umask takes some away: those that ``open()`` gives.
 
         Returns
         -------
         TempFile
-            With the mode that ``open()`` would give: 0666 less the umask.
 
         Raises
         ------
@@ -82,14 +83,14 @@ class TempFile:
         """
         if _O_TMPFILE and _fd_links_work():
             try:
-                return cls(_open_in(where, ".", _O_TMPFILE | os.O_RDWR))
+                return cls(_open_in(where, ".", _O_TMPFILE | os.O_RDWR, mode))
             except OSError as exc:
                 if exc.errno not in _NO_TMPFILE:
                     raise
         directory = _open_in(where, ".", os.O_RDONLY | os.O_DIRECTORY)
         try:
             hidden = _hidden_name()
-            return cls(os.open(hidden, _CREATE, 0o666, dir_fd=directory), hidden, directory)
+            return cls(os.open(hidden, _CREATE, mode, dir_fd=directory), hidden, directory)
         except BaseException:
             os.close(directory)
             raise
@@ -242,7 +243,7 @@ class TempFile:
                 os.unlink(hidden, dir_fd=self._dir)
 
 
-def publish_small(dir_fd: int, name: str, data: bytes) -> bool:
+def publish_small(dir_fd: int, name: str, data: bytes, mode: int = 0o666) -> bool:
     """Make a file of bytes that are at hand: what a `TempFile` does, for those that are made by the thousand.
 
     Parameters
@@ -253,6 +254,8 @@ def publish_small(dir_fd: int, name: str, data: bytes) -> bool:
         One component. A symbolic link of this name is not followed.
     data : bytes
         All that is to be in it.
+    mode : int, optional
+        Its permissions, of which the umask takes some away.
 
     Returns
     -------
@@ -269,7 +272,7 @@ def publish_small(dir_fd: int, name: str, data: bytes) -> bool:
     if not (_O_TMPFILE and _fd_links_work()):
         return False
     try:
-        fd = os.open(".", _O_TMPFILE | os.O_WRONLY, 0o666, dir_fd=dir_fd)
+        fd = os.open(".", _O_TMPFILE | os.O_WRONLY, mode, dir_fd=dir_fd)
     except OSError as exc:
         if exc.errno in _NO_TMPFILE:
             return False
@@ -287,10 +290,10 @@ def _hidden_name() -> str:
     return f".dcm-{os.urandom(8).hex()}.part"
 
 
-def _open_in(where: int | str | os.PathLike[str], name: str, flags: int) -> int:
+def _open_in(where: int | str | os.PathLike[str], name: str, flags: int, mode: int = 0o666) -> int:
     if isinstance(where, int):
-        return os.open(name, flags, 0o666, dir_fd=where)
-    return os.open(Path(where) / name, flags, 0o666)
+        return os.open(name, flags, mode, dir_fd=where)
+    return os.open(Path(where) / name, flags, mode)
 
 
 @functools.cache

@@ -34,8 +34,8 @@ class FileMark(NamedTuple):
         )
 
 
-def check_unchanged(path: str | os.PathLike[str], mark: FileMark) -> None:
-    """See whether a file is still what it was.
+def check_unchanged(path: str | os.PathLike[str], mark: FileMark) -> os.stat_result:
+    """See whether a file is still what it was; what it looks like.
 
     Raises
     ------
@@ -43,11 +43,12 @@ def check_unchanged(path: str | os.PathLike[str], mark: FileMark) -> None:
         It is not, or it is gone.
     """
     try:
-        same = mark.fits(os.stat(path))  # noqa: PTH116 - no Path for each of a million files
+        status = os.stat(path)  # noqa: PTH116 - no Path for each of a million files
     except OSError as exc:
         raise unreadable(os.fspath(path), exc) from exc
-    if not same:
+    if not mark.fits(status):
         raise StoreError(f"{os.fspath(path)} has changed since it was looked at")
+    return status
 
 
 class opened:

@@ -24,8 +24,17 @@ _STDOUT = Path("-")
 
 def report_option(help: str) -> Callable[[Any], Any]:
     """Make the option, with its help; ``-`` is stdout."""
-    path = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+    path = _Path(dir_okay=False, allow_dash=True, path_type=Path)
     return click.option("--report", "report_path", metavar="FILE", type=path, help=help)
+
+
+class _Path(click.Path):
+    """The path of a file that need not be there. An empty name would be the current directory."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("an empty name", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def to_stdout(path: Path | None) -> bool:

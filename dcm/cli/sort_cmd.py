@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,7 @@ def _list_formats(ctx: click.Context, param: click.Parameter, value: bool) -> No
     default="rename",
     show_default=True,
     help="What to do where something else has the name: rename keeps both, replace takes it from other bytes of the "
-    "same instance, skip leaves the file where it was, fail ends the run there.",
+    "same instance that were there before this run, skip leaves the file where it was, fail ends the run there.",
 )
 @click.option(
     "--dir-format",
@@ -105,17 +106,21 @@ def command(
     """Sort files into a tree by what is in them.
 
     SRC is a directory, a file, a zip or tar archive, or a DICOMDIR, which stands for the files that it names. DEST is a
-    directory (PATH or PATH:TEMPLATE), or a name of one from the configuration file.
+    directory, PATH or PATH:TEMPLATE (or a name of --list-formats behind the colon, unless a directory is called so), or
+    a name of one from the configuration file.
 
     A file that holds the same data as one that is there is not stored again. What is not DICOM, or not whole, is left
     where it is, and counted. Files appear complete or not at all.
     """
     from dcm.conf import Overrides
+    from dcm.errors import UsageError
     from dcm.sort import SortReport, template_of
 
     out_fmt = None if dir_format is None else str(template_of(dir_format))
     conf = state.config(Overrides(out_fmt=out_fmt, out_file_ext=out_file_ext))
-    place = conf.local_dir(dest, is_dest=True)
+    place = conf.local_dir(dest if dest in conf.local_dirs else _with_template(dest), is_dest=True)
+    if out_fmt is not None and str(place.out_fmt) != out_fmt:
+        raise UsageError(f"{dest} has a template, and --dir-format is another", hint="say one of the two")
     report = SortReport(each_file=dry_run or report_path is not None)
     options = {
         "method": method.lower(),
@@ -135,9 +140,17 @@ def command(
 
         for line in tree_lines(str(place), report):
             click.echo(line)
-    for line in report.warnings if state.quiet else report.summary().splitlines():
+    for line in report.failures if state.quiet else report.summary().splitlines():
         click.echo(line, err=True)
     return code if code is not None else report.exit_code or int(not written)
+
+
+def _with_template(dest: str) -> str:
+    """A destination, with the template that a name behind its colon stands for, unless there is such a directory."""
+    from dcm.sort import FORMATS
+
+    path, _, name = dest.rpartition(":")
+    return f"{path}:{FORMATS[name]}" if path and name in FORMATS and not os.path.lexists(dest) else dest
 
 
 def _run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, overload
 
 __all__ = ["Outcome", "Problem", "ProblemLog"]
@@ -127,6 +127,12 @@ class ProblemLog(Sequence[Problem]):
             for problem in kept[:-1]:
                 self.add(problem)
             self.add(kept[-1], count - len(kept) + 1)
+
+    def of_kinds(self, kinds: Collection[str]) -> ProblemLog:
+        """Those of some kinds alone."""
+        log = ProblemLog(self._per_cause, self._causes)
+        log._groups = {key: group for key, group in self._groups.items() if key[0] in kinds}
+        return log
 
     def count(self, kind: str | None = None) -> int:
         """How many there were, of one kind or in all; the kept ones may be a part of them."""

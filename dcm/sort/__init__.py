@@ -2,9 +2,10 @@
 
 ::
 
-    from dcm.sort import sort
+    from dcm.sort import SortReport, sort
 
-    report = await sort(["mess", "/mnt/cdrom", "scans.zip"], "sorted")
+    report = SortReport()
+    await sort(["mess", "/mnt/cdrom", "scans.zip"], "sorted", report=report)
     print(report.summary())
 
 Every file that is looked at ends in exactly one state, which the report names. Which instance a file is, is told by its

@@ -34,6 +34,9 @@ _MAX_MEMBERS = 1_000_000
 _MAX_DIRECTORY = 256 << 20  # of a zip archive: it is read at once
 _MAX_READ = 16 << 20  # in one piece, by tarfile: headers, which say themselves how long they are
 
+# What `is_archive` knows, and no module of all Pythons that we run on can unpack.
+_NOT_SUPPORTED = {b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf\x27\x1c": "7-Zip", b"Rar!\x1a\x07": "RAR"}
+
 _BOMB = f"unpacks to more than {_RATIO} times the size of its archive"
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError),
@@ -68,6 +71,10 @@ class _NoTarError(Exception):
     """It is compressed, and something else than a tar archive."""
 
 
+class _NotSupportedError(Exception):
+    """It is packed in a way that nothing here can unpack."""
+
+
 class _Budget:
     """How many bytes an archive may still unpack to."""
 
@@ -97,6 +104,13 @@ def _is_zip(path: str) -> bool:
     return head.startswith(b"PK") or (not is_archive(head) and zipfile.is_zipfile(path))
 
 
+def _check_supported(path: str) -> None:
+    head = _head(path)
+    for magic, name in _NOT_SUPPORTED.items():
+        if head.startswith(magic):
+            raise _NotSupportedError(name)
+
+
 def _head(path: str) -> bytes:
     with open(path, "rb") as file:
         return file.read(512)
@@ -120,10 +134,13 @@ def members(path: str, new_temp: Callable[[], TempFile]) -> Iterator[Member]:
     """
     try:
         budget = _Budget(os.stat(path).st_size)  # noqa: PTH116
+        _check_supported(path)
         found = _zip_members if _is_zip(path) else _tar_members
         yield from found(path, budget, new_temp)
     except _BombError:
         yield Member("", None, "unreadable", f"not read to its end: it {_BOMB}")
+    except _NotSupportedError as exc:
+        yield Member("", None, "unreadable", f"packed by {exc}, which is not supported: unpack it first")
     except _NoTarError:
         yield Member("", None, "unreadable", "compressed, and no tar archive: unpack it first")
     except OSError as exc:

@@ -81,5 +81,5 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
     send(answers, True)
     while True:
         what, portion = receive(requests)
-        done = sorter.look(portion) if what == "look" else sorter.place(portion)
+        done = sorter.look(portion) if what == "look" else sorter.place(portion, what != "place")
         send(answers, [tuple(each) for each in done])

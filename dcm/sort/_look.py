@@ -14,7 +14,7 @@ from dcm.instance import Instance
 from dcm.peek import Header, peek_open_file
 from dcm.report import Outcome
 from dcm.store import TransferMethod, reason_of
-from dcm.store._placing import Named
+from dcm.store._placing import NOT_REMOVED, Conflict, Named
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DICOMDIR_CLASS",
+    "NOT_REACHED",
     "PORTION",
     "SORT_TAGS",
     "Looked",
@@ -90,14 +91,17 @@ class Placed(NamedTuple):
     fatal: bool = False
 
 
+NOT_REACHED = Placed("not reached", "", "the run ended before its turn")
+
+
 class Sorter(Protocol):
     """What looks at files and places them, a portion at a time."""
 
     def look(self, paths: Sequence[bytes]) -> list[Looked]:
         """Look at a portion of files, and keep in mind what they are."""
 
-    def place(self, chosen: Sequence[int]) -> list[Placed]:
-        """Place some of them, by their numbers in the portion."""
+    def place(self, chosen: Sequence[int], keeps: bool = False) -> list[Placed]:
+        """Place some of them, by their numbers in the portion; with `keeps`, nothing is replaced."""
 
     def close(self) -> None:
         """End."""
@@ -116,6 +120,7 @@ class ThreadSorter:
     def __init__(self, dest: DirTarget, method: TransferMethod) -> None:
         self._dest = dest
         self._method = method
+        self._one_by_one = dest.conflict is Conflict.FAIL
         self._tags = dest.out_fmt.tags | SORT_TAGS
         self._held: list[tuple[list[str], Instance, str] | None] = []
         # To link a file one needs it open, and it is when it is looked at.
@@ -142,19 +147,23 @@ class ThreadSorter:
                 found.append(Looked("", target, instance.mark.size if instance.mark else 0))
         return found
 
-    def place(self, chosen: Sequence[int]) -> list[Placed]:
-        """Place some of them, by their numbers in the portion."""
+    def place(self, chosen: Sequence[int], keeps: bool = False) -> list[Placed]:
+        """Place some of them, by their numbers in the portion; with `keeps`, nothing is replaced."""
         held = self._held
         items = [(item, n) for n, index in enumerate(chosen) if (item := held[index]) is not None]
-        # Those of one directory together; those of one name stay in their order.
-        items.sort(key=lambda entry: entry[0][0][:-1])
-        done = self._dest.store_each([(parts, instance) for (parts, instance, _), _ in items], self._method)
-        results = [Placed("failed")] * len(chosen)
-        for ((parts, _, target), n), result in zip(items, done, strict=True):
+        if not self._one_by_one:
+            # Those of one directory together; those of one name stay in their order.
+            items.sort(key=lambda entry: entry[0][0][:-1])
+        members = [(parts, instance) for (parts, instance, _), _ in items]
+        done = self._dest.store_each(members, self._method, keeps=keeps)
+        results = [NOT_REACHED] * len(chosen)
+        for ((parts, _, target), n), result in zip(items, done, strict=False):
             if isinstance(result, Named) and result.outcome is Outcome.SENT and result.name == parts[-1]:
                 results[n] = Placed("sorted", target, result.reason)  # as nearly all of them
             else:
                 results[n] = placed(parts, result)
+                if results[n].fatal:
+                    break
         return results
 
     def close(self) -> None:
@@ -233,7 +242,10 @@ def is_archive(head: bytes) -> bool:
 def placed(parts: Sequence[str], result: NamedOrError) -> Placed:
     """What became of an instance, in the words of a report."""
     if isinstance(result, Named):
-        return Placed(_STATES[result.outcome], "/".join([*parts[:-1], result.name]), result.reason)
+        state = _STATES[result.outcome]
+        if result.reason.startswith(NOT_REMOVED) and state != "conflict":
+            state = "failed"  # a move that has only copied, now or earlier
+        return Placed(state, "/".join([*parts[:-1], result.name]), result.reason)
     target = "/".join(parts)
     if isinstance(result, ConflictError):
         return Placed("conflict", target, _cause(result), fatal=True)

@@ -34,11 +34,14 @@ class MemberSorter:
     dest : LocalDir
     preview : Preview or None
         Where nothing is to be written.
+    claimed : set of int
+        The hashes of all paths that somebody has claimed, members of this archive, too.
     """
 
-    def __init__(self, archive: str, dest: LocalDir, preview: Preview | None) -> None:
+    def __init__(self, archive: str, dest: LocalDir, preview: Preview | None, claimed: set[int]) -> None:
         self._dest = dest
         self._preview = preview
+        self._claimed = claimed
         self._tags = dest.out_fmt.tags | SORT_TAGS
         self._members: Iterator[Member] = members(archive, self._new_temp)
 
@@ -58,7 +61,7 @@ class MemberSorter:
             size = member.temp.size if member.temp is not None else 0
             done.append((member.name, self._place(member), size))
             n_bytes += size
-            if len(done) >= _STEP or n_bytes >= _STEP_BYTES:
+            if done[-1][1].fatal or len(done) >= _STEP or n_bytes >= _STEP_BYTES:
                 break
 
     def close(self) -> None:
@@ -96,5 +99,7 @@ class MemberSorter:
             parts = self._dest.parts_of(instance, header)
             if self._preview is not None:
                 return self._preview.place(parts, instance)
-            (result,) = self._dest.store_each([(parts, instance)])
+            key = hash("/".join(parts))
+            (result,) = self._dest.store_each([(parts, instance)], keeps=key in self._claimed)
+            self._claimed.add(key)
             return placed(parts, result)

@@ -47,6 +47,7 @@ class Preview:
         self._method = method
         self._in_the_way: dict[str, str] = {}
         self.names: dict[str, _Claim] = {}
+        self._claimed: set[str] = set()  # by those that did not get their name at once
         self._tags = tags
         self._root = os.fspath(dest.path.absolute())
         self._exists = os.path.isdir(self._root)  # noqa: PTH112
@@ -54,6 +55,16 @@ class Preview:
     def claim(self, wanted: Sequence[tuple[str, bytes]]) -> list[Placed | None]:
         """Give paths to files, where nothing has them or is in the way; None where something has them."""
         return [self._claim(target, path) for target, path in wanted]
+
+    def place_each(self, wanted: Sequence[tuple[str, bytes]]) -> list[Placed | None]:
+        """Say what would become of files, one by one, to the first conflict that ends the run."""
+        done: list[Placed | None] = []
+        for target, path in wanted:
+            result = self._claim(target, path) or self.place_file(path)
+            done.append(result)
+            if result.fatal:
+                break
+        return done
 
     def _claim(self, target: str, path: bytes) -> Placed | None:
         if self._exists and (why := self._why_not(target.rpartition("/")[0])):
@@ -85,15 +96,15 @@ class Preview:
             return reason_of(NotADirectoryError(errno.ENOTDIR, ""))
         return "" if os.access(path, os.W_OK | os.X_OK) else reason_of(PermissionError(errno.EACCES, ""))
 
-    def place_file(self, path: bytes) -> Placed:
-        """Say what would become of a file whose path something else has."""
+    def place_file(self, path: bytes, keeps: bool = False) -> Placed:
+        """Say what would become of a file whose path something else has; with `keeps`, nothing is replaced."""
         seen = look_at(os.fsdecode(path), self._tags)
         if isinstance(seen, Looked):
             return Placed(seen.state, "", seen.text)
         instance, header = seen
-        return self.place(self.dest.parts_of(instance, header), instance)
+        return self.place(self.dest.parts_of(instance, header), instance, keeps)
 
-    def place(self, parts: Sequence[str], instance: Instance) -> Placed:
+    def place(self, parts: Sequence[str], instance: Instance, keeps: bool = False) -> Placed:
         """Say what would become of an instance."""
         directory = "/".join(parts[:-1])
         dir_fd = -1
@@ -102,6 +113,9 @@ class Preview:
         try:
             kind = _SymlinkThought if self._method is TransferMethod.SYMLINK else _Thought
             placing = kind(self, instance, dir_fd, directory)
+            target = "/".join(parts)
+            placing.keeps = keeps or target in self._claimed or target in self.names
+            self._claimed.add(target)
             return placed(parts, placing.place(parts[-1], self.dest.extension))
         except StoreError as exc:
             return placed(parts, exc)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dcm.report import Problem, Progress, Report
+from dcm.report import Problem, ProblemLog, Progress, Report
 from dcm.report._base import cause_lines, human_bytes
 from dcm.text import plural
 
@@ -16,7 +16,7 @@ __all__ = ["SortReport", "SortState", "SortedFile"]
 
 
 class SortState(enum.Enum):
-    """The seven states in which a file can end."""
+    """The eight states in which a file can end."""
 
     SORTED = "sorted"  #: it is at its place now
     DUPLICATE = "duplicate"  #: the same data set is at its place already
@@ -24,7 +24,8 @@ class SortState(enum.Enum):
     FOREIGN = "foreign"  #: it is not DICOM, or no instance, and nobody will miss it
     TRUNCATED = "truncated"  #: an instance that is not whole; left alone
     UNREADABLE = "unreadable"  #: nobody knows what it is
-    FAILED = "failed"  #: it could not be written
+    FAILED = "failed"  #: it could not be written, or not be removed from where it was after a move
+    NOT_REACHED = "not reached"  #: it was looked at, and then the run ended: nothing was done
 
     @property
     def good(self) -> bool:
@@ -90,6 +91,8 @@ class SortReport(Report):
         How many bytes the sorted ones have.
     dry_run : bool
         Nothing was written: the states are those that would come out.
+    ended_early : bool
+        A conflict has ended the run: what comes after it in the sources was not sorted, nor all of it looked at.
     """
 
     def __init__(
@@ -105,15 +108,19 @@ class SortReport(Report):
         self.n_files = 0
         self.n_bytes = 0
         self.dry_run = False
+        self.ended_early = False
         self._each_file = each_file
         self._clock = clock
         self._started = clock()
         self._ended: float | None = None
 
     def expect(self, n_files: int) -> None:
-        """So many more files are going to be looked at."""
+        """So many more files are going to be looked at, of which more may come."""
         self.n_files += n_files
-        self.progress.expected(self.n_files)
+
+    def expect_in_all(self, n_more: int) -> None:
+        """No more files are going to be looked at than these, besides those that were told."""
+        self.progress.expected(self.n_files + n_more)
 
     def record(self, path: str | bytes, state: SortState, dest: str = "", reason: str = "", n_bytes: int = 0) -> None:
         """Note the end of a file."""
@@ -168,7 +175,17 @@ class SortReport(Report):
     @property
     def warnings(self) -> list[str]:
         """One line for each cause, with its count and the first files."""
-        lines = cause_lines(self.files, _LABELS)
+        return self._lines(self.files)
+
+    @property
+    def failures(self) -> list[str]:
+        """The same, without what nobody needs to look after: none where the exit code is 0."""
+        return self._lines(self.files.of_kinds([state.value for state in SortState if not state.good]))
+
+    def _lines(self, files: ProblemLog) -> list[str]:
+        lines = cause_lines(files, _LABELS)
+        if self.ended_early:
+            lines.append("ended at the first conflict: nothing that comes after it was sorted, nor all of it looked at")
         if self.interrupted:
             lines.append("interrupted: what has its name is whole, the other files are where they were")
         return lines
@@ -193,6 +210,7 @@ class SortReport(Report):
             "counts": {state.value: n for state, n in self.counts.items()},
             "adds_up": self.adds_up(),
             "interrupted": self.interrupted,
+            "ended_early": self.ended_early,
             "dry_run": self.dry_run,
             "exit_code": self.exit_code,
             "each": [file.to_json() for file in self.found],

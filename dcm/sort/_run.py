@@ -10,11 +10,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from dcm._bridge import Bridge
-from dcm.sort._look import SORT_TAGS, Looked, Placed, Sorter, ThreadSorter
+from dcm.sort._look import NOT_REACHED, SORT_TAGS, Looked, Placed, Sorter, ThreadSorter
 from dcm.sort._report import SortReport, SortState
 from dcm.sort._sources import Portion, Sources
 from dcm.store import TransferMethod
-from dcm.store.local_dir import LocalDir
+from dcm.store.local_dir import Conflict, LocalDir
 
 if TYPE_CHECKING:
     from dcm.sort._preview import Preview
@@ -29,7 +29,6 @@ _STATES = {state.value: state for state in SortState}
 _FEW = 4  # portions that are not worth the start of other processes
 _SOON = 0.03  # seconds
 _AT_ONCE = 32 << 20  # bytes that are placed at a time: no more than a moment of copying when it is interrupted
-_STOPPED = "not sorted: the run ended before its turn"
 
 
 class _Portions:
@@ -71,6 +70,8 @@ class Run:
     Files are looked at in portions, by several sorters at a time; then, portion by portion in the order of the sources,
     they claim their paths. The first that claims a path is placed at once. What claims the path of another waits until
     all those are placed, and comes after it then: the outcome is the same in every run.
+
+    Where a conflict ends the run, files are placed one by one in their order, so that none comes after it.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Run:
         self._dest = dest
         self._method = method
         self._bridge = bridge
+        self._one_by_one = dest.conflict is Conflict.FAIL
         self._preview: Preview | None = None
         if dry_run:
             from dcm.sort._preview import Preview
@@ -88,19 +90,38 @@ class Run:
             self._preview = Preview(dest, method, dest.out_fmt.tags | SORT_TAGS)
         self._claimed: set[int] = set()
         self._later: list[tuple[str, bytes]] = []
-        # Whose turn it is to claim paths, who has had his before it was, and who waits for it: by numbers of portions.
+        # Whose turn it is to claim paths, who has had his before it was, and who waits for it: by numbers of portions,
+        # of which each group has its own.
         self._turn = 0
         self._over: set[int] = set()
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._own_names = b""
+        self._own: frozenset[bytes] = frozenset()
 
     async def run(self, sources: Sources, jobs: int | None) -> None:
-        """Do all of it."""
-        portions = sources.portions()
-        if sources.in_place:
-            # What is moved to its place must not be met there again.
-            self._own_names = os.fsencode(os.path.realpath(self._dest.path)) + b"/"
-            portions = iter(await self._bridge.run(list, portions))
+        """Do all of it: one group of sources after the other, so that the first ones get the names."""
+        groups = sources.groups()
+        for n, group in enumerate(groups, 1):
+            if self.stopped:
+                break
+            if isinstance(group, str):
+                await self._unpack(group)
+            else:
+                await self._sort(await self._listed(group) if sources.in_place else group, jobs, n == len(groups))
+
+    async def _listed(self, portions: Iterator[Portion]) -> Iterator[Portion]:
+        """List all at once: what is moved to its place must not be met there again."""
+        self._own_names = os.fsencode(os.path.realpath(self._dest.path)) + b"/"
+        listed: list[Portion] = await self._bridge.run(list, portions)
+        self.report.expect_in_all(sum(map(len, listed)))
+        if self._dest.conflict is Conflict.REPLACE:
+            self._own = frozenset(path for portion in listed for path in portion.paths)
+        return iter(listed)
+
+    async def _sort(self, portions: Iterator[Portion], jobs: int | None, is_last: bool) -> None:
+        """Sort what is no archive; whether nothing comes after it."""
+        self._turn = 0
+        self._over.clear()
         listing = asyncio.ensure_future(self._bridge.run(_take, portions, _FEW + 1))
         if jobs is None:
             # What takes so long to list is worth other processes, which start in the meantime.
@@ -112,15 +133,16 @@ class Run:
         sorters: list[Sorter] = [ThreadSorter(self._dest, self._method)]
         helpers = [asyncio.ensure_future(self._bridge.run(self._new_helper)) for _ in range(jobs - 1)]
         try:
-            rest = _Portions(chain(await listing, portions))
+            first = await listing
+            if is_last and len(first) <= _FEW:  # these are all; how many there are else, the end of the listing tells
+                self.report.expect_in_all(sum(map(len, first)))
+            rest = _Portions(chain(first, portions))
             await self._all([self._serve(sorters[0], rest), *[self._help(each, sorters, rest) for each in helpers]])
             await self._place_later(sorters)
         finally:
             await asyncio.wait([listing, *helpers])
             for sorter in [*sorters, *[each.result() for each in helpers if not each.exception()]]:
                 await self._bridge.run(sorter.close)
-        for archive in sources.archives:
-            await self._unpack(archive)
 
     def _new_helper(self) -> SafeSorter:
         from dcm.sort._worker import SafeSorter
@@ -159,22 +181,31 @@ class Run:
                 portion, looked = hand.portion, hand.looked
                 hand.portion = None
                 chosen = await self._take_turn(hand.number, portion, looked)
-                await self._place(sorter, portion.paths, looked, chosen, hand.take)
+                if not self._one_by_one:
+                    self._end_turn(hand.number)
+                    await self._place(sorter, portion.paths, looked, chosen, hand.take)
+                    continue
+                await self._place(sorter, portion.paths, looked, chosen)
+                self._end_turn(hand.number)
+                if not self.stopped:
+                    await self._bridge.run(hand.take)
         finally:
             self._end_turn(hand.number)
 
     async def _take_turn(self, number: int, portion: Portion, looked: Sequence[Looked]) -> list[int]:
-        """Let a portion claim its paths, after all before it; the numbers of those files that are to be placed now."""
-        self.report.expect(len(portion.paths) + len(portion.left_out))
+        """Let a portion claim its paths, after all before it; the numbers of those files that are to be placed now.
+
+        Its turn ends when it is said so.
+        """
+        self.report.expect(len(portion))
         if self._turn != number:
             self._waiting[number] = asyncio.get_running_loop().create_future()
             await self._waiting[number]
         n_later = len(self._later)
         chosen = await self._claim(portion.paths, looked)
-        self._end_turn(number)
         for path, state, reason in portion.left_out:
             self._record(path, state, "", reason)
-        n_done = len(portion.paths) + len(portion.left_out)
+        n_done = len(portion)
         if self._preview is None:
             n_done -= len(chosen) + len(self._later) - n_later
         self.report.progress.advanced(n_done, 0)
@@ -198,14 +229,16 @@ class Run:
         looked: Sequence[Looked],
         chosen: Sequence[int],
         then: Callable[[], None] | None = None,
+        *,
+        keeps: bool = False,
     ) -> None:
         """Place those that a sorter has just looked at and that were chosen, some at a time; do something then."""
         runs = [*_runs(chosen, [each.size for each in looked])] or [[]]
         for some in runs:
             if self.stopped:
-                results = [Placed("failed", "", _STOPPED)] * len(some)
+                results = [NOT_REACHED] * len(some)
             else:
-                results = await self._bridge.run(_placed_then, sorter, some, then if some is runs[-1] else None)
+                results = await self._bridge.run(_placed_then, sorter, some, keeps, then if some is runs[-1] else None)
             self._note_each([paths[index] for index in some], results, [looked[index].size for index in some])
             self.report.progress.advanced(len(some), sum(looked[index].size for index in some))
 
@@ -215,16 +248,21 @@ class Run:
         for index, (path, found) in enumerate(zip(paths, looked, strict=True)):
             if found.state:
                 self._record(path, found.state, "", found.text)
-            elif self._preview is not None:
+            elif self._preview is not None or self._one_by_one:
                 chosen.append(index)
-            elif (key := hash(found.text)) in self._claimed:  # or, once in a lifetime, another one's
+            elif (key := hash(found.text)) in self._claimed or (self._own and self._has_own(found.text, path)):
+                # Once in a lifetime, it is the hash of another path.
                 self._later.append((found.text, path))
             else:
                 self._claimed.add(key)
                 chosen.append(index)
         if self._preview is not None:
             wanted = [(looked[index].text, paths[index]) for index in chosen]
-            results = await self._bridge.run(self._preview.claim, wanted)
+            results: list[Placed | None] = [NOT_REACHED] * len(wanted)
+            if not self.stopped:
+                claim = self._preview.place_each if self._one_by_one else self._preview.claim
+                done = await self._bridge.run(claim, wanted)
+                results[: len(done)] = done
             for (target, path), index, result in zip(wanted, chosen, results, strict=True):
                 if result is not None:
                     self._note(path, result, looked[index].size)
@@ -233,17 +271,23 @@ class Run:
             return []
         return chosen
 
+    def _has_own(self, target: str, path: bytes) -> bool:
+        """Whether another file that is to be sorted has the path now: it is no less worth than this one."""
+        there = self._own_names + os.fsencode(target)
+        return there != path and there in self._own
+
     # -- those that are not
 
     async def _place_later(self, sorters: Sequence[Sorter]) -> None:
         """Place those whose path another one has, each after all that come before it."""
         later, self._later = self._later, []
         if self._preview is not None:
-            for _, path in later:
+            for target, path in later:
                 if self.stopped:
-                    self._record(path, "failed", "", _STOPPED)
+                    self._note(path, NOT_REACHED)
                 else:
-                    self._note(path, await self._bridge.run(self._preview.place_file, path))
+                    keeps = self._has_own(target, path)
+                    self._note(path, await self._bridge.run(self._preview.place_file, path, keeps))
             return
         # Those with one path go to one sorter, in their order.
         lists: list[list[bytes]] = [[] for _ in sorters]
@@ -257,7 +301,7 @@ class Run:
             some = paths[start : start + size]
             if self.stopped:
                 for path in some:
-                    self._record(path, "failed", "", _STOPPED)
+                    self._note(path, NOT_REACHED)
                 continue
             looked = await self._bridge.run(sorter.look, some)
             chosen = []
@@ -266,7 +310,7 @@ class Run:
                     self._record(path, found.state, "", found.text)
                 else:
                     chosen.append(index)
-            await self._place(sorter, some, looked, chosen)
+            await self._place(sorter, some, looked, chosen, keeps=True)
 
     # -- archives
 
@@ -275,7 +319,7 @@ class Run:
         self.report.progress.phase(f"unpacking {os.path.basename(archive)}")  # noqa: PTH119
         from dcm.sort._members import MemberSorter  # tarfile and zipfile take a while
 
-        members = MemberSorter(archive, self._dest, self._preview)
+        members = MemberSorter(archive, self._dest, self._preview, self._claimed)
         try:
             while not self.stopped:
                 step = await self._bridge.run(members.step)
@@ -303,7 +347,7 @@ class Run:
     def _note(self, path: bytes, result: Placed, n_bytes: int = 0) -> None:
         state = result.state
         if result.fatal:
-            self.stopped = True
+            self.stopped = self.report.ended_early = True
         if state == "duplicate" and self._own_names and path == self._own_names + os.fsencode(result.dest):
             state = "sorted"  # it has been at its place before
         self._record(path, state, result.dest, result.reason, n_bytes)
@@ -321,8 +365,8 @@ def _take(portions: Iterator[Portion], n: int) -> list[Portion]:
     return found
 
 
-def _placed_then(sorter: Sorter, chosen: Sequence[int], then: Callable[[], None] | None) -> list[Placed]:
-    results = sorter.place(chosen) if chosen else []
+def _placed_then(sorter: Sorter, chosen: Sequence[int], keeps: bool, then: Callable[[], None] | None) -> list[Placed]:
+    results = sorter.place(chosen, keeps) if chosen else []
     if then is not None:
         then()
     return results

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dcm._bridge import Bridge
-from dcm.errors import UsageError
+from dcm.errors import StoreError, UsageError
 from dcm.sort._report import SortReport
 from dcm.sort._run import MAX_JOBS, Run
 from dcm.sort._sources import Sources, survey
@@ -78,9 +78,8 @@ async def sort(
     Raises
     ------
     UsageError
-        A source is not there, cannot be sorted by this method, or is the destination; nothing has been done.
-    StoreError
-        The destination cannot be written to; nothing has been done.
+        A source is not there, cannot be sorted by this method, or is the destination; or the destination cannot be
+        written to. Nothing has been done.
     PartialError
         Without a report: some files conflict, are not whole, or could not be used.
 
@@ -151,7 +150,10 @@ def _prepare(
     """Find out what there is, and whether it can be done, before anything is."""
     found = survey(sources, os.fspath(dest.path), method=method, recurse=recurse, file_ext=file_ext)
     if not dry_run:
-        dest.check()
+        try:
+            dest.check()
+        except StoreError as exc:
+            raise UsageError(exc.message, hint=exc.hint) from exc
     return found
 
 

@@ -66,9 +66,9 @@ class ProcessSorter:
         """Look at a portion of files, and keep in mind what they are."""
         return [Looked(*each) for each in self._ask("look", paths)]
 
-    def place(self, chosen: Sequence[int]) -> list[Placed]:
-        """Place some of them, by their numbers in the portion."""
-        return [Placed(*each) for each in self._ask("place", chosen)]
+    def place(self, chosen: Sequence[int], keeps: bool = False) -> list[Placed]:
+        """Place some of them, by their numbers in the portion; with `keeps`, nothing is replaced."""
+        return [Placed(*each) for each in self._ask("place, replace nothing" if keeps else "place", chosen)]
 
     def close(self) -> None:
         """Let the process end."""
@@ -130,10 +130,10 @@ class SafeSorter:
             self.close()
             return self._sorter.look(paths)
 
-    def place(self, chosen: Sequence[int]) -> list[Placed]:
-        """Place some of them, by their numbers in the portion."""
+    def place(self, chosen: Sequence[int], keeps: bool = False) -> list[Placed]:
+        """Place some of them, by their numbers in the portion; with `keeps`, nothing is replaced."""
         try:
-            return self._sorter.place(chosen)
+            return self._sorter.place(chosen, keeps)
         except WorkerError as exc:
             self.close()
             # Nobody knows which of them are placed. Each of them is whole, wherever it is.

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import functools
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,20 +20,21 @@ from dcm._atomic import TempFile, publish_small
 from dcm._unchanged import FileMark, check_unchanged, opened
 from dcm.errors import StoreError
 from dcm.report import Outcome
-from dcm.store._placing import Conflict, Found, Named, Placing
+from dcm.store._placing import NOT_REMOVED, Conflict, Found, Named, Placing
 from dcm.store._tree import reason_of, unsafe_path
 from dcm.store.base import TransferMethod
 
 if TYPE_CHECKING:
     from dcm.instance import Instance
 
-__all__ = ["METHODS", "SymlinkPlacing", "placing_for", "why_no_link_between", "why_not"]
+__all__ = ["METHODS", "SymlinkPlacing", "placing_for"]
 
 _T = TypeVar("_T")
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2): share the blocks until one of the two files is written to
 _FD_LINKS = "/proc/self/fd"
 _CHUNK = 8 << 20
+_PERMISSIONS = 0o777  # no set-user-ID and the like: they would say something of another file
 _SMALL = 64 << 10  # such a file is read and written in less time than it takes to ask for another way
 
 # What is answered where one of the ways to copy is not there for these two files.
@@ -54,7 +54,11 @@ def placing_for(method: TransferMethod, instance: Instance) -> type[Placing]:
 
 
 class _FilePlacing(Placing):
-    """An instance whose file is copied as it is: whole, with its own preamble and file meta information."""
+    """An instance whose file is copied as it is: whole, with its own preamble and file meta information.
+
+    As with cp(1), a copy has the permissions of its file less the umask: who may not read the one may not read the
+    other.
+    """
 
     def __init__(
         self,
@@ -76,9 +80,9 @@ class _FilePlacing(Placing):
         if not whole or mark is None or os.access(name, os.F_OK, dir_fd=dir_fd, follow_symlinks=False):
             return False
         # Read after the mark was taken; if the file still looks like that, this is what is in it.
-        check_unchanged(instance.path_text, mark)
+        status = check_unchanged(instance.path_text, mark)
         try:
-            return publish_small(dir_fd, name, whole)
+            return publish_small(dir_fd, name, whole, status.st_mode & _PERMISSIONS)
         except FileExistsError:
             return False
 
@@ -89,19 +93,27 @@ class _FilePlacing(Placing):
         return path
 
     def _written(self) -> TempFile:
-        temp = TempFile.create(self._dir_fd)
+        return self._copied()[0]
+
+    def _copied(self) -> tuple[TempFile, os.stat_result]:
+        """A copy, and what the file looks like."""
+        path, whole = self._instance.path_text, self._instance.whole_file
+        temp: TempFile | None = None
         try:
-            whole = self._instance.whole_file
             if whole:
-                check_unchanged(self._instance.path_text, self._mark)  # as above
+                status = check_unchanged(path, self._mark)  # as above
+                temp = TempFile.create(self._dir_fd, status.st_mode & _PERMISSIONS)
                 temp.write(whole)
             else:
-                with opened(self._instance.path_text, self._mark) as fd:
+                with opened(path, self._mark) as fd:
+                    status = os.fstat(fd)
+                    temp = TempFile.create(self._dir_fd, status.st_mode & _PERMISSIONS)
                     _copy(fd, temp, self._mark.size)
         except BaseException:
-            temp.discard()
+            if temp is not None:
+                temp.discard()
             raise
-        return temp
+        return temp, status
 
 
 class _LinkPlacing(_FilePlacing):
@@ -218,7 +230,8 @@ class _MovePlacing(_LinkPlacing):
     ) -> None:
         super().__init__(instance, dir_fd, where, conflict=conflict, sync=sync, name_later=name_later)
         # What a symbolic link points to belongs to somebody else: it is copied, and only the link goes.
-        self._may_link = not self._source.is_symlink()
+        self._is_link = self._source.is_symlink()
+        self._may_link = not self._is_link
 
     def _taken(self, name: str) -> bool:
         return Placing._taken(self, name)  # it may have to be copied
@@ -232,7 +245,7 @@ class _MovePlacing(_LinkPlacing):
                 self._remove_source(stored.name)
         except (OSError, StoreError) as exc:
             outcome = Outcome.WARNED if stored.outcome is Outcome.SENT else stored.outcome
-            reason = f"it is there, but the source could not be removed: {reason_of(exc)}"
+            reason = f"{NOT_REMOVED}: {reason_of(exc)}"
             return Named(stored.name, outcome, reason)
         return stored
 
@@ -241,6 +254,16 @@ class _MovePlacing(_LinkPlacing):
 
     def _replace(self, name: str) -> None:
         self._in_some_way(_LinkPlacing._replace, _FilePlacing._replace, name)
+
+    def _written(self) -> TempFile:
+        temp, status = self._copied()
+        if not self._is_link:
+            try:
+                _keep(temp.fd, status)
+            except BaseException:
+                temp.discard()
+                raise
+        return temp
 
     def _in_some_way(self, link: Callable[..., _T], copy: Callable[..., _T], name: str) -> _T:
         """Link, or else copy: onto stable storage, since the source goes then."""
@@ -294,6 +317,16 @@ def _copy(fd: int, temp: TempFile, size: int) -> None:
         raise StoreError("the file is shorter than it was")
 
 
+def _keep(fd: int, status: os.stat_result) -> None:
+    """Have a file look like another that it takes the place of, as with mv(1), as far as the file system can."""
+    with contextlib.suppress(OSError):
+        os.fchown(fd, status.st_uid, status.st_gid)  # whom but root may give a file to is none but himself
+    with contextlib.suppress(OSError):
+        os.fchmod(fd, status.st_mode & _PERMISSIONS)
+    with contextlib.suppress(OSError):
+        os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 @contextlib.contextmanager
 def _unless_impossible() -> Iterator[None]:
     """Let an error pass that says no more than that there is no such way to copy here."""
@@ -317,73 +350,3 @@ _PLACINGS: dict[TransferMethod, type[Placing]] = {
 }
 METHODS = frozenset(_PLACINGS)
 """The ways into a directory besides `TransferMethod.PROXY`."""
-
-
-# -- what is known before anything moves -------------------------------------------------------------------------------
-
-
-def why_not(method: TransferMethod, source: Path, dest: Path) -> str:
-    """Say why the files of one directory cannot get into another in some way, '' where they can.
-
-    Parameters
-    ----------
-    method : TransferMethod
-        One of `METHODS`.
-    source, dest : Path
-        The directories; `dest` need not be there yet.
-    """
-    if method is TransferMethod.MOVE and not os.access(source, os.W_OK):
-        return f"files cannot be moved out of {source}: it cannot be written to"
-    return _why_no_link(source, dest) if method is TransferMethod.LINK else ""
-
-
-def why_no_link_between(source: Path, dest: Path) -> str:
-    """Say why no file right in one directory can be linked into another, '' where it can; see `why_not`."""
-    there = dest.absolute()
-    while not there.exists():
-        there = there.parent
-    try:
-        mounts = [_mount_of(place) for place in (source, there)]
-    except OSError as exc:
-        return f"{source} and {dest} cannot be linked: {exc.strerror}"
-    same = mounts[0] == mounts[1]
-    return "" if same else f"{source} and {dest} are on different file systems: no file can be in both"
-
-
-def _why_no_link(source: Path, dest: Path) -> str:
-    why = why_no_link_between(source, dest)
-    if why:
-        return why
-    there = dest.absolute()
-    while not there.exists():
-        there = there.parent
-    for place in (source, there):
-        below = _mounts_below(place)
-        if below:
-            return f"{below} in {place} is another file system: what is there cannot be linked"
-    return ""
-
-
-def _mount_of(path: Path) -> tuple[int, str]:
-    """The device of a directory, and the mount: two mounts of one device have no links between them."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        mount = ""
-        with contextlib.suppress(FileNotFoundError):  # no Linux
-            text = Path(f"/proc/self/fdinfo/{fd}").read_text()
-            mount = next((line for line in text.splitlines() if line.startswith("mnt_id")), "")
-        return os.fstat(fd).st_dev, mount
-    finally:
-        os.close(fd)
-
-
-def _mounts_below(path: Path) -> str:
-    """A place below a directory where something else is mounted, '' where there is none or it cannot be known."""
-    root = os.fsencode(path.resolve()).rstrip(b"/") + b"/"
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-            # proc_pid_mountinfo(5): the fifth field, with blanks and the like as three octal digits.
-            place = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), line.split(b" ")[4])
-            if place.startswith(root):
-                return os.fsdecode(place)
-    return ""

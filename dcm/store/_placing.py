@@ -17,7 +17,10 @@ from dcm.report import Outcome
 from dcm.store._tree import is_link, store_error, unsafe_path
 from dcm.text import safe_text
 
-__all__ = ["Conflict", "Found", "Named", "Placing", "Stored"]
+__all__ = ["NOT_REMOVED", "Conflict", "Found", "Named", "Placing", "Stored"]
+
+NOT_REMOVED = "it is there, but the source could not be removed"
+"""How the reason begins where that is so after a move."""
 
 _CHUNK = 1 << 20
 _MARK_DIGITS = (16, 24)  # of the hash in a name; the longer one only if somebody took the shorter
@@ -46,6 +49,7 @@ _CAUSES = {
     Found.OTHER_INSTANCE: "another instance has the name",
     Found.NOT_DICOM: "a file that is not DICOM has the name",
 }
+_CAME_FIRST = "other bytes under this UID came before it"
 
 
 class Stored(NamedTuple):
@@ -93,7 +97,14 @@ class Placing:
         Return only when the file is on stable storage.
     name_later : bool, optional
         But for its name: the caller syncs the directory, once for several of them.
+
+    Attributes
+    ----------
+    keeps : bool
+        Replace nothing: what has the name may have come there in the same run, and be nowhere else any more.
     """
+
+    keeps = False
 
     def __init__(
         self,
@@ -159,6 +170,9 @@ class Placing:
             if self._conflict is Conflict.SKIP:
                 return Named(name, Outcome.FAILED, f"{_CAUSES[found]}, it was not stored")
             if self._conflict is Conflict.REPLACE and found is not Found.OTHER_INSTANCE:
+                if self.keeps:
+                    cause = _CAME_FIRST if found is Found.OTHER_BYTES else _CAUSES[found]
+                    return Named(name, Outcome.FAILED, f"{cause}, it was not stored")
                 self._replace(name)
                 return Named(name, Outcome.SENT, f"replaced {found.value}")
             return self._place_beside(name, extension, found)

@@ -61,7 +61,9 @@ class DirTarget:
         self._tree = Tree(path, make_missing=make_missing, sync=sync)
         # What is moved must be safe before its source goes: new directories are synced, too.
         self._safe_tree = self._tree if sync else Tree(path, make_missing=make_missing, sync=True)
-        self._writer = Writer(self._tree, self._safe_tree, conflict=conflict, sync=sync, extension=self.extension)
+        trees = self._tree, self._safe_tree
+        self._writer = Writer(*trees, conflict=conflict, sync=sync, extension=self.extension)
+        self._keeper = Writer(*trees, conflict=conflict, sync=sync, extension=self.extension, keeps=True)
 
     def close(self) -> None:
         """Let go of the open root directory; the next use opens it again."""
@@ -104,7 +106,11 @@ class DirTarget:
         return self._naming.parts_of(instance.sop_instance_uid, header or self._header(instance))
 
     def store_each(
-        self, instances: Iterable[tuple[Sequence[str], Instance]], method: TransferMethod = TransferMethod.PROXY
+        self,
+        instances: Iterable[tuple[Sequence[str], Instance]],
+        method: TransferMethod = TransferMethod.PROXY,
+        *,
+        keeps: bool = False,
     ) -> Iterator[Named | StoreError | InvalidDicomError]:
         """Write instances whose paths are known, as `store` does; those of one directory are best given together.
 
@@ -113,13 +119,15 @@ class DirTarget:
         instances : iterable of (parts, Instance)
             Each with its path below the root, as `parts_of` makes it.
         method : TransferMethod
+        keeps : bool, optional
+            Replace nothing, whatever is to be done about conflicts: it may have come here in the same run.
 
         Yields
         ------
         Named, StoreError or InvalidDicomError
             For each of them, in that order: what was done, as `Stored` but for its path, or why it could not be.
         """
-        return self._writer.store_each(instances, method)
+        return (self._keeper if keeps else self._writer).store_each(instances, method)
 
     def _header(self, instance: Instance) -> Header:
         if self.out_fmt.tags <= QUERY_TAGS:

@@ -37,6 +37,8 @@ class Writer:
         Return only when files and names are on stable storage.
     extension : str
         The end of names that a mark goes before.
+    keeps : bool, optional
+        Replace nothing, whatever `conflict` says.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class Writer:
         conflict: Conflict,
         sync: bool,
         extension: str,
+        keeps: bool = False,
     ) -> None:
         self._tree = tree
         self._safe_tree = safe_tree
         self._conflict = conflict
         self._sync = sync
         self._extension = extension
+        self._keeps = keeps
         self._root = os.fspath(tree.path).rstrip("/")
 
     def store(self, parts: Sequence[str], instance: Instance, method: TransferMethod) -> Named:
@@ -140,4 +144,5 @@ class Writer:
         if not self._sync and kind.named_at_once(instance, dir_fd, name):
             return Named(name, Outcome.SENT)
         placing = kind(instance, dir_fd, where, conflict=self._conflict, sync=self._sync, name_later=name_later)
+        placing.keeps = self._keeps
         return placing.place(name, self._extension)

@@ -22,11 +22,12 @@ from dcm._bridge import Bridge
 from dcm.errors import DcmError, InvalidDicomError, StoreError, UsageError
 from dcm.instance import Instance
 from dcm.report import TransferReport
-from dcm.store._methods import METHODS, why_not
+from dcm.store._methods import METHODS
 from dcm.store._placing import Conflict, Named, Stored
 from dcm.store._queue import StoreQueue
 from dcm.store._source import DirSource, LocalChunk
 from dcm.store._target import DirTarget
+from dcm.store._why_not import why_not
 from dcm.store.base import DataSink, Features, TransferMethod
 from dcm.template import DEFAULT_TEMPLATE, PathTemplate
 from dcm.text import safe_text
@@ -202,11 +203,15 @@ class LocalDir(DirSource, DirTarget):
         return Stored(self._tree.path.joinpath(*parts[:-1], name), outcome, reason)
 
     def store_each(
-        self, instances: Iterable[tuple[Sequence[str], Instance]], method: TransferMethod = TransferMethod.PROXY
+        self,
+        instances: Iterable[tuple[Sequence[str], Instance]],
+        method: TransferMethod = TransferMethod.PROXY,
+        *,
+        keeps: bool = False,
     ) -> Iterator[Named | StoreError | InvalidDicomError]:
         """Write instances whose paths are known; see `DirTarget.store_each`."""
         members = list(instances)
-        for (parts, instance), result in zip(members, super().store_each(members, method), strict=True):
+        for (parts, instance), result in zip(members, super().store_each(members, method, keeps=keeps), strict=True):
             if self._index is not None:
                 self._noted(result, parts, instance)
             yield result

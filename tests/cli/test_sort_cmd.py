@@ -35,11 +35,21 @@ def test_a_dry_run_prints_the_tree_and_makes_nothing(source: Path, tmp_path: Pat
     assert not (tmp_path / "sorted").exists()
 
 
-def test_a_named_pipe_that_nobody_writes_to_keeps_nobody_waiting(source: Path, tmp_path: Path) -> None:
+def test_what_is_neither_a_file_nor_a_directory_is_refused(source: Path, tmp_path: Path) -> None:
+    """That of a process substitution, say: nothing of it would be sorted, and nobody may ever write to it."""
     os.mkfifo(tmp_path / "pipe")
-    done = run_dcm("sort", tmp_path / "pipe", source, tmp_path / "sorted")
-    assert "4 files" in done.stderr
-    assert f"1 left alone: not a regular file ({tmp_path / 'pipe'})" in done.stderr
+    for named in (tmp_path / "pipe", "/dev/null", "/dev/stdin"):
+        done = run_dcm("sort", source, named, tmp_path / "sorted", stdin=b"of another program")
+        assert done.returncode == 2
+        assert f"{named} is neither a file nor a directory" in done.stderr
+        assert "write what comes from it to a file first" in done.stderr
+        assert not (tmp_path / "sorted").exists()
+
+
+def test_a_named_pipe_in_a_directory_keeps_nobody_waiting(source: Path, tmp_path: Path) -> None:
+    os.mkfifo(source / "pipe")
+    done = run_dcm("sort", source, tmp_path / "sorted")
+    assert ": 3 sorted, 1 foreign\n" in done.stderr
     assert done.returncode == 0
 
 
@@ -92,6 +102,31 @@ def test_a_path_with_a_template_and_a_quiet_run(source: Path, tmp_path: Path) ->
     assert len(contents(tmp_path / "sorted")) == 3
 
 
+def test_a_path_with_the_name_of_a_template(source: Path, tmp_path: Path) -> None:
+    assert run_dcm("sort", source, f"{tmp_path}/sorted:flat").returncode == 0
+    assert set(contents(tmp_path / "sorted")) == {"1.2.0.dcm", "1.2.1.dcm", "1.2.2.dcm"}
+    done = run_dcm(
+        "sort", source, f"{tmp_path}/sorted:flat", "--dir-format", "flat"
+    )  # twice the same is no contradiction
+    assert ": 3 duplicate\n" in done.stderr
+    # A directory that is called so is meant, and what is no name of a template is a part of the path.
+    (tmp_path / "other:flat").mkdir()
+    for dest in ("other:flat", "other:none"):
+        assert run_dcm("sort", source, tmp_path / dest).returncode == 0
+        assert len(contents(tmp_path / dest)) == 3
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_quiet_run_tells_nothing_but_what_needs_to_be_looked_after(source: Path, tmp_path: Path) -> None:
+    (source / "notes.txt").write_text("not DICOM")
+    done = run_dcm("--quiet", "sort", source, tmp_path / "sorted")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (source / "short").write_bytes((source / "0").read_bytes()[:-3])
+    done = run_dcm("--quiet", "sort", source, tmp_path / "sorted")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == f"1 left alone: the data ends too early ({source / 'short'})\n"
+
+
 def test_what_is_wrong_is_said_before_anything_happens(source: Path, tmp_path: Path) -> None:
     cases: tuple[tuple[list[str | Path], str], ...] = (
         (["sort", source, source], "source and destination"),
@@ -101,6 +136,11 @@ def test_what_is_wrong_is_said_before_anything_happens(source: Path, tmp_path: P
         (["sort", "--jobs", "1000", source, tmp_path / "sorted"], "1000 is not in the range"),
         (["sort", "--method", "steal", source, tmp_path / "sorted"], "steal"),
         (["sort", source], "Missing argument"),
+        (["sort", source, f"{tmp_path}/sorted:{{PatientID}}", "--dir-format", "flat"], "say one of the two"),
+        (["sort", source, f"{tmp_path}/sorted:uid", "--dir-format", "flat"], "say one of the two"),
+        (["sort", source, tmp_path / "sorted", "--report", ""], "an empty name"),
+        (["sort", source, source / "0" / "sorted"], "is not a directory"),
+        (["sort", source, tmp_path / ("x" * 300)], "File name too long"),
     )
     for arguments, words in cases:
         done = run_dcm(*arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gzip
 import io
+import itertools
 import lzma
 import random
 import shutil
@@ -51,6 +52,39 @@ async def test_the_members_are_sorted_byte_for_byte(name: str, tmp_path: Path) -
     assert set(here.values()) <= set(inside.values())
     assert {file.path.partition("!/")[0] for file in report.found} == {str(archive)}
     assert counts(await run(archive, tmp_path / "sorted"))["duplicate"] == 5
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+async def test_the_first_of_the_sources_gets_the_name_whatever_it_is(jobs: int, tmp_path: Path) -> None:
+    one = {name: write_file(tmp_path / name, "1.2.1", pixels=name.encode()[:6]) for name in ("d/file1", "file2")}
+    write_file(tmp_path / "d" / "deep" / "file3", "1.2.1", pixels=b"3" * 6)
+    inside = write_file(tmp_path / "x", "1.2.1", pixels=b"inside").read_bytes()
+    archive = zipped(tmp_path / "a.zip", {"member": inside})
+    named: dict[Path, bytes] = {
+        tmp_path / "d": one["d/file1"].read_bytes(),
+        one["file2"]: one["file2"].read_bytes(),
+        archive: inside,
+        tmp_path / "d" / "deep": (tmp_path / "d" / "deep" / "file3").read_bytes(),
+    }
+    for n, sources in enumerate(itertools.permutations(named)):
+        dest = tmp_path / f"sorted{n}"
+        thought = await run(sources, dest, dry_run=True, jobs=jobs)
+        done = await run(sources, dest, jobs=jobs)
+        assert sorted(done.found) == sorted(thought.found)
+        assert counts(done) == {"sorted": 1, "conflict": 3}
+        assert (dest / "Vamp001" / "1.2.1.dcm").read_bytes() == named[sources[0]]
+
+
+async def test_no_member_replaces_what_came_in_the_same_run(tmp_path: Path) -> None:
+    mine = write_file(tmp_path / "mess" / "mine", "1.2.1").read_bytes()
+    inside = {str(n): write_file(tmp_path / "x", f"1.2.{n}", pixels=b"inside").read_bytes() for n in (1, 2)}
+    inside["2 again"] = write_file(tmp_path / "x", "1.2.2", pixels=b"others").read_bytes()
+    write_file(tmp_path / "sorted" / "Vamp001" / "1.2.2.dcm", "1.2.2", pixels=b"before")
+    sources = [tmp_path / "mess", zipped(tmp_path / "a.zip", inside)]
+    thought = await run(sources, tmp_path / "sorted", conflict="replace", dry_run=True)
+    done = await run(sources, tmp_path / "sorted", conflict="replace")
+    assert states(thought) == states(done) == {"mine": "sorted", "1": "conflict", "2": "sorted", "2 again": "conflict"}
+    assert contents(tmp_path / "sorted") == {"Vamp001/1.2.1.dcm": mine, "Vamp001/1.2.2.dcm": inside["2"]}
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar"])
@@ -136,6 +170,19 @@ async def test_what_is_only_compressed_is_no_archive_and_not_damaged(tmp_path: P
         archive.write_bytes(content[:40])
         told = of_state(await run(archive, tmp_path / "sorted"), SortState.UNREADABLE)
         assert told == ["not read to its end: it is damaged"]
+
+
+@pytest.mark.parametrize(
+    ("magic", "name"), [(b"\x28\xb5\x2f\xfd", "zstd"), (b"7z\xbc\xaf\x27\x1c", "7-Zip"), (b"Rar!\x1a\x07", "RAR")]
+)
+async def test_what_is_packed_in_a_way_that_is_not_supported_is_not_damaged(
+    magic: bytes, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.tar.zst").write_bytes(magic + bytes(1000))
+    report = await run(tmp_path / "a.tar.zst", tmp_path / "sorted")
+    assert report.exit_code == 3
+    told = f"packed by {name}, which is not supported: unpack it first"
+    assert of_state(report, SortState.UNREADABLE) == [told]
 
 
 async def test_damaged_and_encrypted_members(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -20,6 +23,7 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_files
 
 from dcm.errors import PartialError, UsageError
+from dcm.report import NullProgress
 from dcm.sort import FORMATS, Conflict, SortReport, SortState, example_of, sort, template_of
 from dcm.sort._look import ThreadSorter
 from dcm.sort._run import _runs
@@ -142,8 +146,98 @@ async def test_fail_ends_the_run(tmp_path: Path) -> None:
     report = await run(tmp_path / "mess", tmp_path / "sorted", conflict="fail", method="move", jobs=1)
     assert report.exit_code == 3
     assert report.counts[SortState.SORTED] == 1
-    assert "not sorted: the run ended before its turn" in of_state(report, SortState.FAILED)
+    assert of_state(report, SortState.NOT_REACHED) == ["the run ended before its turn"] * 254
+    assert "254 not reached: the run ended before its turn" in report.summary()
+    assert report.warnings[-1].startswith("ended at the first conflict")
+    assert report.to_json()["ended_early"] is True
     assert len(contents(tmp_path / "mess")) == 299
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("method", ["copy", "move"])
+async def test_nothing_is_placed_after_the_conflict_that_ends_the_run(
+    method: str, jobs: int, dry_run: bool, tmp_path: Path
+) -> None:
+    """However many processes there are; all that comes before it is."""
+    write_file(tmp_path / "sorted" / "Vamp001" / "9.9.dcm", "9.9", pixels=b"before")
+    for number in range(1000):  # in other directories than those before them
+        write_file(tmp_path / "mess" / f"{number:04d}", f"1.2.{number}", patient_id=f"P{number % 7}")
+    write_file(tmp_path / "mess" / "0700 conflict", "9.9")
+    write_file(tmp_path / "later" / "a", "1.3.1")
+    options: dict[str, Any] = {"conflict": "fail", "method": method, "jobs": jobs, "dry_run": dry_run}
+    sources = [tmp_path / "mess", tmp_path / "later"]
+    report = await run(sources, tmp_path / "sorted", **options)
+    assert report.exit_code == 3
+    done = {Path(file.path).name for file in report.found if file.state is SortState.SORTED}
+    assert done == {f"{number:04d}" for number in range(701)}
+    assert len(contents(tmp_path / "sorted")) == (1 if dry_run else 702)
+    assert len(of_state(report, SortState.CONFLICT)) == 1
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_nothing_is_read_after_the_portion_whose_conflict_ends_the_run(dry_run: bool, tmp_path: Path) -> None:
+    """Neither the next portions nor the archives after them."""
+    write_file(tmp_path / "sorted" / "Vamp001" / "9.9.dcm", "9.9", pixels=b"before")
+    first = write_file(tmp_path / "first", "9.9")
+    data.write_tiny(tmp_path / "mess", 600)
+    archive = zipped(tmp_path / "a.zip", {str(n): (tmp_path / "first").read_bytes() for n in range(100)})
+    report = await run([first, tmp_path / "mess", archive], tmp_path / "sorted", conflict="fail", dry_run=dry_run)
+    assert counts(report) == {"conflict": 1, "not reached": 255}
+    report = await run([archive, tmp_path / "mess"], tmp_path / "sorted", conflict="fail", dry_run=dry_run)
+    assert counts(report) == {"conflict": 1}
+    assert len(contents(tmp_path / "sorted")) == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+@pytest.mark.parametrize("method", METHODS)
+async def test_nothing_is_replaced_that_came_in_the_same_run(method: str, jobs: int, tmp_path: Path) -> None:
+    """With a move, it would be nowhere any more; with the others, each further run would exchange the two."""
+    for number in range(3):
+        write_file(tmp_path / "mess" / f"c{number}", "1.2.1", pixels=b"%06d" % number)
+    before = contents(tmp_path / "mess")
+    there = write_file(tmp_path / "sorted" / "Vamp001" / "1.2.1.dcm", "1.2.1", pixels=b"before")
+    options: dict[str, Any] = {"method": method, "conflict": "replace", "jobs": jobs}
+    thought = await run(tmp_path / "mess", tmp_path / "sorted", dry_run=True, **options)
+    done = await run(tmp_path / "mess", tmp_path / "sorted", **options)
+    assert sorted(done.found) == sorted(thought.found)
+    assert states(done) == {"c0": "sorted", "c1": "conflict", "c2": "conflict"}
+    assert done.exit_code == 3
+    assert of_state(done, SortState.CONFLICT) == ["other bytes under this UID came before it, it was not stored"] * 2
+    assert there.read_bytes() == before["c0"]
+    assert set(contents(tmp_path / "mess")) == ({"c1", "c2"} if method == "move" else set(before))
+    if method != "move":  # what is there already counts as come in this run, too
+        await run(tmp_path / "mess", tmp_path / "sorted", **options)
+        assert there.read_bytes() == before["c0"]
+
+
+def test_another_process_replaces_nothing_where_it_is_told_so(tmp_path: Path) -> None:
+    """As the later ones of one run are placed."""
+    path = write_file(tmp_path / "mess" / "a", "1.2.1")
+    there = write_file(tmp_path / "sorted" / "Vamp001" / "1.2.1.dcm", "1.2.1", pixels=b"before")
+    before = there.read_bytes()
+    dest = LocalDir(tmp_path / "sorted", out_fmt=TREE, conflict=Conflict.REPLACE)
+    sorter = ProcessSorter(dest, TransferMethod.MOVE)
+    sorter.ready()
+    try:
+        for keeps, state in ((True, "conflict"), (False, "sorted")):
+            sorter.look([os.fsencode(path)])
+            assert [each.state for each in sorter.place([0], keeps)] == [state]
+            assert (there.read_bytes() == before) == path.exists() == keeps
+    finally:
+        sorter.close()
+
+
+async def test_nothing_is_replaced_that_is_to_be_sorted_itself(tmp_path: Path) -> None:
+    for name in ("another.dcm", "Vamp001/1.2.1.dcm"):
+        write_file(tmp_path / name, "1.2.1", pixels=name.encode()[:6])
+    before = contents(tmp_path)
+    sources = [tmp_path, [tmp_path / name for name in before]]
+    for source in sources:
+        thought = await run(source, tmp_path, method="move", conflict="replace", dry_run=True)
+        done = await run(source, tmp_path, method="move", conflict="replace")
+        assert counts(done) == counts(thought) == {"sorted": 1, "conflict": 1}
+        assert contents(tmp_path) == before
 
 
 async def test_another_instance_never_goes_for_one_that_wants_its_name(tmp_path: Path) -> None:
@@ -276,16 +370,16 @@ async def test_processes_that_end_lose_nothing(tmp_path: Path, monkeypatch: pyte
     place, own_place = ProcessSorter.place, ThreadSorter.place
     killed = threading.Event()
 
-    def killing(self: ProcessSorter, chosen: Any) -> Any:
+    def killing(self: ProcessSorter, chosen: Any, keeps: bool = False) -> Any:
         if not killed.is_set():
             os.kill(self._process.pid, signal.SIGKILL)
             self._process.wait()
             killed.set()
-        return place(self, chosen)
+        return place(self, chosen, keeps)
 
-    def waiting(self: ThreadSorter, chosen: Any) -> Any:
+    def waiting(self: ThreadSorter, chosen: Any, keeps: bool = False) -> Any:
         assert killed.wait(10)  # else this process has done all of it before the other one has started
-        return own_place(self, chosen)
+        return own_place(self, chosen, keeps)
 
     monkeypatch.setattr(ProcessSorter, "place", killing)
     monkeypatch.setattr(ThreadSorter, "place", waiting)
@@ -347,13 +441,38 @@ def test_a_move_that_is_stopped_loses_nothing(way: signal.Signals, tmp_path: Pat
     assert {Path(name).stem: c for name, c in contents(tmp_path / "sorted").items()} == before
 
 
+async def test_a_move_that_cannot_remove_its_source_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in each further run, though there is nothing left to store."""
+    source = write_file(tmp_path / "mess" / "a", "1.2.1")
+    write_file(tmp_path / "mess" / "b", "1.2.1", pixels=b"others")
+    unlink = Path.unlink
+
+    def refused(self: Path, missing_ok: bool = False) -> None:
+        if self.parent == source.parent:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    for _ in range(2):
+        report = await run(tmp_path / "mess", tmp_path / "sorted", method="move")
+        assert report.exit_code == 3
+        assert states(report) == {"a": "failed", "b": "conflict"}
+        (told,) = [file for file in report.found if file.state is SortState.FAILED]
+        assert told.dest == "Vamp001/1.2.1.dcm"
+        assert told.reason == "it is there, but the source could not be removed: permission denied"
+        assert len(contents(tmp_path / "sorted")) == 2
+    monkeypatch.undo()
+    assert (await run(tmp_path / "mess", tmp_path / "sorted", method="move")).counts[SortState.FAILED] == 0
+    assert contents(tmp_path / "mess") == {}
+
+
 async def test_files_that_change_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_file(tmp_path / "mess" / "a", "1.2.1")
     store_each = LocalDir.store_each
 
-    def changing(self: LocalDir, instances: Any, method: TransferMethod = TransferMethod.PROXY) -> Any:
+    def changing(self: LocalDir, instances: Any, method: TransferMethod, keeps: bool) -> Any:
         source.write_bytes(source.read_bytes() + b"more")
-        return store_each(self, instances, method)
+        return store_each(self, instances, method, keeps=keeps)
 
     monkeypatch.setattr(LocalDir, "store_each", changing)
     for method in METHODS:
@@ -364,6 +483,60 @@ async def test_files_that_change_are_left_alone(tmp_path: Path, monkeypatch: pyt
 
 
 # -- the report
+
+
+@pytest.mark.parametrize(("n_files", "method", "known"), [(600, "link", True), (1500, "link", False)])
+async def test_how_many_files_there_are_is_told_when_it_is_known(
+    n_files: int, method: str, known: bool, tmp_path: Path
+) -> None:
+    """Else a bar would be nearly full from early on."""
+    data.write_tiny(tmp_path / "mess", n_files)
+    seen = SeenProgress()
+    await sort(tmp_path / "mess", tmp_path / "sorted", method=method, report=SortReport(seen))
+    assert seen.totals == ([n_files] if known else [])
+    assert seen.n_done == n_files
+    seen = SeenProgress()  # in place, it is always known
+    await sort(tmp_path / "sorted", tmp_path / "sorted", method="move", report=SortReport(seen))
+    assert (seen.totals[:1], {*seen.totals}, seen.n_done) == ([n_files], {n_files}, n_files)
+
+
+async def test_how_many_there_are_in_an_archive_is_not_known(tmp_path: Path) -> None:
+    write_file(tmp_path / "mess" / "a", "1.2.1")
+    archive = zipped(tmp_path / "a.zip", contents(tmp_path / "mess"))
+    for sources, totals in (([tmp_path / "mess", archive], []), ([archive, tmp_path / "mess"], [2])):
+        seen = SeenProgress()
+        await sort(sources, tmp_path / "sorted", report=SortReport(seen))
+        assert (seen.totals, seen.n_done) == (totals, 2)
+
+
+class SeenProgress(NullProgress):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.totals: list[int] = []
+        self.n_done = 0
+
+    def expected(self, n_instances: int, n_bytes: int | None = None) -> None:
+        """A total."""
+        self.totals.append(n_instances)
+
+    def advanced(self, n_instances: int, n_bytes: int) -> None:
+        """So many more."""
+        self.n_done += n_instances
+
+
+async def test_the_example_of_the_documents_has_a_report_whatever_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sorting.rst").read_text()
+    code = textwrap.dedent(re.split(r"\n(?=\S)", text.partition(".. code-block:: python\n")[2])[0])
+    monkeypatch.chdir(tmp_path)
+    inside = contents(mess(tmp_path / "mess"))
+    zipped(tmp_path / "scans.zip", inside)
+    namespace: dict[str, Any] = {}
+    exec(f"async def example():\n{textwrap.indent(code, '    ')}", namespace)
+    await namespace["example"]()
+    assert "3 sorted" in capsys.readouterr().out
 
 
 async def test_the_report_says_where_each_file_went(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,64 @@ def test_the_whole_file_gets_there(method: TransferMethod, source: Path, dest: L
     assert source.exists() == (method is not MOVE)
     assert there.is_symlink() == (method is SYMLINK)
     assert (there.stat().st_ino == inode) == (method is not COPY)
+
+
+@pytest.fixture
+def umask_027() -> Iterator[None]:
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask_027")
+@pytest.mark.parametrize("pixels", [b"pixels", bytes(200_000)])
+@pytest.mark.parametrize("mode", [0o600, 0o644, 0o444, 0o4755])
+@pytest.mark.parametrize("way", ["at once", "beside", "in place of"])
+def test_a_copy_has_no_more_permissions_than_its_file(way: str, mode: int, pixels: bytes, tmp_path: Path) -> None:
+    """As with cp(1), whatever the way that it takes."""
+    source = write_file(tmp_path / "in" / "a", pixels=pixels)
+    source.chmod(mode)
+    conflict = Conflict.REPLACE if way == "in place of" else Conflict.RENAME
+    dest = LocalDir(tmp_path / "out", out_fmt=FLAT, conflict=conflict)
+    if way != "at once":
+        write_file(dest.path / NAME, pixels=b"others")
+    with Instance.from_file(source) as instance:
+        if len(pixels) < 1000:
+            instance.whole_file = source.read_bytes()  # as when it was sorted
+        (done,) = dest.store_each([(dest.parts_of(instance), instance)], COPY)
+    assert isinstance(done, Named)
+    there = dest.path.joinpath(NAME).parent / done.name
+    assert there.read_bytes() == source.read_bytes()
+    assert stat.S_IMODE(there.stat().st_mode) == mode & 0o750
+
+
+@pytest.mark.parametrize("conflict", [Conflict.RENAME, Conflict.REPLACE])
+def test_a_file_that_is_moved_to_another_device_looks_as_before(
+    conflict: Conflict, source: Path, other_device: Path
+) -> None:
+    dest = LocalDir(other_device / "out", out_fmt=FLAT, conflict=conflict)
+    write_file(dest.path / NAME, pixels=b"others") if conflict is Conflict.REPLACE else None
+    os.utime(source, ns=(10**18, 10**18 + 5))
+    source.chmod(0o606)
+    if os.geteuid() == 0:
+        os.chown(source, 12, 34)
+    before = source.stat()
+    store(dest, source, MOVE)
+    assert not source.exists()
+    after = (dest.path / NAME).stat()
+    for name in ("st_mode", "st_mtime_ns", "st_uid", "st_gid"):
+        assert getattr(after, name) == getattr(before, name)
+
+
+def test_what_a_link_points_to_is_copied_like_any_other_file(source: Path, dest: LocalDir) -> None:
+    """When it is moved, it is the link that goes."""
+    source.chmod(0o600)
+    os.utime(source, ns=(10**18, 10**18))
+    link = source.with_name("link")
+    link.symlink_to(source)
+    store(dest, link, MOVE)
+    after = (dest.path / NAME).stat()
+    assert (stat.S_IMODE(after.st_mode), after.st_mtime_ns != 10**18) == (0o600, True)
 
 
 @pytest.mark.parametrize("method", ALL)
