@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dcm.route import Way
     from dcm.spool import Ack, Counts, Snapshot, Spool, Tally
 
-__all__ = ["live_text", "problem_lines", "start_lines", "summary_lines"]
+__all__ = ["live_text", "lost_any", "problem_lines", "start_lines", "summary_lines"]
 
 _ACKS = {
     "durable": "senders are told when an instance is in the spool, on disk",
@@ -23,7 +23,7 @@ _ACKS = {
 }
 _RISK = (
     "Warning: --ack received: what is acknowledged and not on the disk yet is lost if this process or this machine "
-    "dies, or the disk is full."
+    "dies, or the disk fills up."
 )
 _WAITING = (DeliveryState.QUEUED, DeliveryState.QUARANTINED, DeliveryState.HELD)
 _ORDER = (
@@ -87,6 +87,11 @@ def problem_lines(tally: Tally, after: Counts) -> list[str]:
         if parts:
             lines.append(f"{safe_text(key) or _NOWHERE}: {', '.join(parts)}.")
     return lines
+
+
+def lost_any(tally: Tally, before: Counts, after: Counts) -> bool:
+    """Whether something that was acknowledged is gone, and was not before it started."""
+    return bool(tally.lost) or after.total(DeliveryState.LOST) > before.total(DeliveryState.LOST)
 
 
 def _received(tally: Tally) -> str:

@@ -50,7 +50,7 @@ __all__ = ["command"]
     default="durable",
     show_default=True,
     help="When a sender is told that we have an instance: when it is on disk in the spool; when all destinations have "
-    "it; or at once, so that what is not on the disk yet is lost if this process dies.",
+    "it; or at once, so that what is not on the disk yet is lost if this process dies or the disk fills up.",
 )
 @spool_option
 @click.option(
@@ -177,7 +177,7 @@ def _say(lines: Iterable[str]) -> None:
 
 def _run(forwarder: Forwarder, rules: Rules, *, show: bool, brief: bool) -> int:
     """Run it to its end, and say what it did."""
-    from dcm.cli._forward_text import live_text, problem_lines, summary_lines
+    from dcm.cli._forward_text import live_text, lost_any, problem_lines, summary_lines
     from dcm.cli._live import live_line
     from dcm.cli._loop import run_service
 
@@ -188,6 +188,8 @@ def _run(forwarder: Forwarder, rules: Rules, *, show: bool, brief: bool) -> int:
         _, number = run_service(forwarder.run(), forwarder.stop, hang_up)
     tally, before, now = forwarder.tally, forwarder.before, forwarder.now
     _say(problem_lines(tally, now) if brief else summary_lines(tally, before, now))
-    if number:
-        return INTERRUPTED if number == signal.SIGINT else 0
-    return PartialError.exit_code if any(counts.waiting for counts in now.ways.values()) else 0
+    if number == signal.SIGINT:
+        return INTERRUPTED
+    # Queues are there for the next start; what is lost is in none.
+    left = not number and any(counts.waiting for counts in now.ways.values())
+    return PartialError.exit_code if left or lost_any(tally, before, now) else 0

@@ -362,6 +362,21 @@ def test_a_full_disk_is_told_to_senders_and_passes(disk: Path, work: Path, tmp_p
     assert holds(receiver.directory) == contents(delivered)
 
 
+def test_told_at_once_on_a_full_disk(disk: Path, work: Path, tmp_path: Path) -> None:
+    """Some are lost before it is known; then senders are told, and in the end whoever reads the exit code."""
+    samples = data.write_ct(tmp_path / "ct", 40)
+    receiver = DcmtkStorescp(tmp_path / "receiver")
+    with ForwardProcess(work, "--ack", "received", node(receiver), spool=disk / "spool") as forwarder:
+        sender = Sender(forwarder.port, [sample.path for sample in samples[:30]], tmp_path / "1.log")
+        sender.finish()
+        until(lambda: "LOST, though acknowledged" in forwarder.said, "nothing is lost")
+        sender = Sender(forwarder.port, [sample.path for sample in samples[30:]], tmp_path / "2.log")
+        sender.finish()
+        assert "Success" not in sender.answers.values()
+        assert forwarder.end() == 3
+        assert re.search(r"Received \d+ instances: .* LOST", forwarder.said)
+
+
 # -- who may ----------------------------------------------------------------------------------------------------------
 
 
