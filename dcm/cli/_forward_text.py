@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dcm.route import Way
     from dcm.spool import Ack, Counts, Snapshot, Spool, Tally
 
-__all__ = ["live_text", "lost_any", "problem_lines", "start_lines", "summary_lines"]
+__all__ = ["live_text", "lost_any", "problem_lines", "start_lines", "stop_line", "summary_lines"]
 
 _ACKS = {
     "durable": "senders are told when an instance is in the spool, on disk",
@@ -46,6 +46,12 @@ def start_lines(local: DcmNode, port: int, spool: Spool, ways: Sequence[Way], ac
         if key and key not in known and (n := way_counts.waiting):
             lines.append(f"Warning: {plural(n, 'instance')} for {safe_text(key)} held: no route goes there any more.")
     return lines
+
+
+def stop_line(seconds: float) -> str:
+    """What happens now that it was asked to stop, and how long it may take."""
+    within = f" what is under way has up to {seconds:g} s;" if seconds else ""
+    return f"Stopping:{within} Ctrl-C or SIGTERM again ends it at once."
 
 
 def live_text(snapshot: Snapshot) -> str:

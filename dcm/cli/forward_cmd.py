@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from dcm.cli._spool_dir import default_spool, spool_option
 from dcm.errors import PartialError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dcm.cli._rules import Rules
     from dcm.spool import Forwarder
@@ -130,7 +130,7 @@ def command(
     Each destination has a queue of its own, and is tried again until it takes what is for it.
     """
     from dcm.cli._edits import load_edits
-    from dcm.cli._forward_text import start_lines
+    from dcm.cli._forward_text import start_lines, stop_line
     from dcm.cli._rules import Rules
     from dcm.conf import AccessOverrides, Overrides
     from dcm.route import Router
@@ -163,9 +163,14 @@ def command(
             if not state.quiet:
                 _say(start_lines(conf.local_node(), port, spool, router.ways, Ack(ack), forwarder.before))
 
+        def stop() -> None:
+            if not state.quiet:
+                _say([stop_line(stop_within)])
+            forwarder.stop()
+
         forwarder.ready = ready
         rules = Rules(forwarder, lambda: Router(state.config(over).routes_to(dests)))
-        return _run(forwarder, rules, show=not (no_progress or state.quiet), brief=no_report or state.quiet)
+        return _run(forwarder, rules, stop, show=not (no_progress or state.quiet), brief=no_report or state.quiet)
 
 
 def _say(lines: Iterable[str]) -> None:
@@ -175,7 +180,13 @@ def _say(lines: Iterable[str]) -> None:
             click.echo(line, err=True)
 
 
-def _run(forwarder: Forwarder, rules: Rules, *, show: bool, brief: bool) -> int:
+def _ends_with_terminal() -> bool:
+    """Whether SIGHUP means that who sits at a terminal has closed it; not where it was to be ignored (nohup)."""
+    ignored = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return not ignored and any(map(os.isatty, range(3)))
+
+
+def _run(forwarder: Forwarder, rules: Rules, stop: Callable[[], None], *, show: bool, brief: bool) -> int:
     """Run it to its end, and say what it did."""
     from dcm.cli._forward_text import live_text, lost_any, problem_lines, summary_lines
     from dcm.cli._live import live_line
@@ -183,9 +194,8 @@ def _run(forwarder: Forwarder, rules: Rules, *, show: bool, brief: bool) -> int:
 
     with live_line(show) as draw:
         forwarder.progress = lambda snapshot: draw(live_text(snapshot))
-        # Who sits at a terminal has closed it.
-        hang_up = None if sys.stderr.isatty() else rules.renew
-        _, number = run_service(forwarder.run(), forwarder.stop, hang_up)
+        hang_up = None if _ends_with_terminal() else rules.renew
+        _, number = run_service(forwarder.run(), stop, hang_up)
     tally, before, now = forwarder.tally, forwarder.before, forwarder.now
     _say(problem_lines(tally, now) if brief else summary_lines(tally, before, now))
     if number == signal.SIGINT:

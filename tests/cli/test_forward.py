@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -169,26 +169,66 @@ def test_rules_are_read_anew_while_it_runs(
     assert str(second) in forwarder.said
 
 
-def test_the_end_of_its_terminal_ends_it(samples: list[Sample], tmp_path: Path) -> None:
-    """What is under way is finished, as with any other signal."""
-    main, other = pty.openpty()
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+def test_the_end_of_its_terminal_ends_it(samples: list[Sample], tmp_path: Path, stream: str) -> None:
+    """What is under way is finished, as with any other signal; whatever else goes to a file."""
     dest = tmp_path / "dest"
-    port = free_port()
-    command = [sys.executable, "-m", "dcm", "forward", "--local", f"127.0.0.1:FORWARD:{port}"]
-    with subprocess.Popen([*command, "--spool", str(tmp_path / "spool"), str(dest)], stderr=other) as process:
-        os.close(other)
-        said = b""
-        while b"Listening on" not in said:
-            said += os.read(main, 4096)
+    with _at_a_terminal(tmp_path, stream, dest) as (process, port, hang_up):
         storescu(port, "FORWARD", [sample.path for sample in samples])
-        process.send_signal(signal.SIGHUP)
-        with contextlib.suppress(OSError):  # the other end is closed
-            while more := os.read(main, 4096):
-                said += more
+        hang_up()
         assert process.wait(20) == 0
-    os.close(main)
+    if stream != "stderr":
+        assert "rules were read anew" not in (tmp_path / "stderr").read_text()
     with Spool(tmp_path / "spool", exclusive=False) as spool:
         assert len(holds(dest)) + spool.counts().entries == len(samples)
+
+
+def test_the_end_of_a_terminal_that_it_does_not_mind(samples: list[Sample], tmp_path: Path) -> None:
+    """As with nohup: it reads the rules anew, and goes on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _at_a_terminal(tmp_path, "stdin", tmp_path / "dest") as (process, port, hang_up):
+            hang_up()
+            until(lambda: "the rules were read anew" in (tmp_path / "stderr").read_text(), "nothing said")
+            storescu(port, "FORWARD", [sample.path for sample in samples])
+            process.terminate()
+            assert process.wait(20) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@contextlib.contextmanager
+def _at_a_terminal(
+    tmp_path: Path, stream: str, dest: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], int, Callable[[], None]]]:
+    """A forwarder that has one of its streams on a terminal; gives its port, and what closes the terminal."""
+    main, other = pty.openpty()
+    port, said = free_port(), tmp_path / "stderr"
+    command = [sys.executable, "-m", "dcm", "forward", "--local", f"{HOST}:FORWARD:{port}"]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    with open(said, "wb") as file, contextlib.ExitStack() as stack:
+        streams = {**streams, "stderr": file.fileno(), stream: other}
+        process = subprocess.Popen(
+            [*command, "--spool", str(tmp_path / "spool"), str(dest)],
+            stdin=streams["stdin"],
+            stdout=streams["stdout"],
+            stderr=streams["stderr"],
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        os.close(other)
+        if stream == "stderr":
+            shown = b""
+            while b"Listening on" not in shown:
+                shown += os.read(main, 4096)
+        else:
+            until(lambda: "Listening on" in said.read_text(), "it does not listen")
+
+        def hang_up() -> None:
+            os.close(main)
+            process.send_signal(signal.SIGHUP)  # the kernel does that for the processes of a session
+
+        yield process, port, hang_up
 
 
 def test_edits_on_the_command_line(few: list[Sample], work: Path, tmp_path: Path) -> None:
@@ -402,6 +442,7 @@ def test_signals(work: Path, tmp_path: Path, number: int, code: int) -> None:
     with ForwardProcess(work, tmp_path / "dest") as forwarder:
         assert forwarder.end(number) == code
         assert forwarder.said.endswith("Received 0 instances.\n")
+        assert "Stopping: what is under way has up to 10 s; Ctrl-C or SIGTERM again ends it" in forwarder.said
         assert "Traceback" not in forwarder.said
 
 
