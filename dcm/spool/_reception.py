@@ -66,7 +66,7 @@ class Tally:
         Instances that were kept: seen for the first time, or again with the same or with other bytes. They were
         acknowledged, unless they are among the `late`.
     refused : int
-        Instances that could not be kept, and whose senders were told so.
+        Instances that could not be kept, or were no proper requests, and whose senders were told so.
     lost : int
         With `Ack.RECEIVED`: instances that could not be kept, and whose senders were told that we have them.
     late : int
@@ -323,6 +323,11 @@ class Reception:
         if isinstance(error, OSError):
             error = failure(error, self._spool.path)  # a full disk is called the same, whoever meets it
         self._not_kept(uid, _origin(event), error)
+
+    def refused(self) -> None:
+        """Learn of a request that nobody can make anything of; its sender is told so."""
+        self.tally.received += 1
+        self.tally.refused += 1
 
     def _not_kept(self, uid: str, origin: Origin, error: BaseException) -> None:
         """Say why; that the disk is full is said now and then, and not for every instance that is sent meanwhile."""

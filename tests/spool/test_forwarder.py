@@ -16,6 +16,7 @@ from dcm.errors import ListenError, RouteError, SpoolError, UsageError
 from dcm.instance import Instance
 from dcm.levels import QueryLevel
 from dcm.net import DcmNode, LocalEntity
+from dcm.net.wire import Command, CommandField
 from dcm.report import TransferReport
 from dcm.route import DynamicRoute, Router
 from dcm.spool import Ack, DeliveryState, Forwarder, Origin, Snapshot, Spool, _fleet, _reception
@@ -273,6 +274,16 @@ async def test_a_disk_that_fills_while_they_come(tmp_path: Path, caplog: pytest.
 
 def _no_space(*args: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+async def test_what_nobody_can_make_anything_of_is_counted(few: list[Sample], tmp_path: Path) -> None:
+    async with forwarding(tmp_path, MemoryStore()) as running, running.link() as link:
+        wrong = Command(CommandField.C_STORE_RQ, 9, affected_class="1.2.3", affected_instance="1.2", priority=0)
+        link.send(1, wrong, b"12")
+        assert (await link.message()).command.status == 0x0122
+        assert await link.store(few[0]) == 0
+    tally = running.forwarder.tally
+    assert (tally.received, tally.refused, tally.new) == (2, 1, 1)
 
 
 async def test_received_is_not_told_in_vain_again_and_again(
