@@ -112,7 +112,9 @@ def _received(tally: Tally) -> str:
     what = f"Received {plural(tally.received, 'instance')}"
     line = f"{what}: {', '.join(parts)}." if tally.received and parts != [f"{tally.received} new"] else f"{what}."
     if tally.late:
-        line += f" {plural(tally.late, 'sender')} told that it was not delivered in time: it is kept."
+        kept = "it is" if tally.late == 1 else "they are"
+        line += f" {tally.late} answered as failed, as not every destination had {'it' if tally.late == 1 else 'them'}"
+        line += f" in time; {kept} kept."
     return line
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 from pathlib import Path
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from dcm.spool import Forwarder
 
 __all__ = ["command"]
+
+log = logging.getLogger(__name__)
 
 
 @click.command(
@@ -160,12 +163,12 @@ def command(
         )
 
         def ready(port: int) -> None:
-            if not state.quiet:
-                _say(start_lines(conf.local_node(), port, spool, router.ways, Ack(ack), forwarder.before))
+            lines = start_lines(conf.local_node(), port, spool, router.ways, Ack(ack), forwarder.before)
+            _say(lines, lines, quiet=state.quiet)
 
         def stop() -> None:
-            if not state.quiet:
-                _say([stop_line(stop_within)])
+            line = stop_line(stop_within)
+            _say([line], [line], quiet=state.quiet)
             forwarder.stop()
 
         forwarder.ready = ready
@@ -173,10 +176,14 @@ def command(
         return _run(forwarder, rules, stop, show=not (no_progress or state.quiet), brief=no_report or state.quiet)
 
 
-def _say(lines: Iterable[str]) -> None:
-    """Print lines to stderr; where nobody takes them, on a disk that is full say, that ends no router."""
+def _say(lines: Iterable[str], logged: Iterable[str], *, quiet: bool = False) -> None:
+    """Print lines to stderr, and log some to a file; where nobody takes them (a full disk), that ends no router."""
+    from dcm.cli._logging import SAID
+
+    for line in logged:
+        log.info("%s", line, extra=SAID)
     with contextlib.suppress(OSError):
-        for line in lines:
+        for line in () if quiet else lines:
             click.echo(line, err=True)
 
 
@@ -197,7 +204,8 @@ def _run(forwarder: Forwarder, rules: Rules, stop: Callable[[], None], *, show: 
         hang_up = None if _ends_with_terminal() else rules.renew
         _, number = run_service(forwarder.run(), stop, hang_up)
     tally, before, now = forwarder.tally, forwarder.before, forwarder.now
-    _say(problem_lines(tally, now) if brief else summary_lines(tally, before, now))
+    summary = summary_lines(tally, before, now)
+    _say(problem_lines(tally, now) if brief else summary, summary)
     if number == signal.SIGINT:
         return INTERRUPTED
     # Queues are there for the next start; what is lost is in none.

@@ -21,6 +21,7 @@ from dcm.net._association import Association
 from dcm.net._incoming import CLASS_NOT_SUPPORTED, SUCCESS, DicomEvent, StoreService, log_unkept
 from dcm.net._policy import AccessPolicy
 from dcm.net._registry import IMPLICIT_LE, STORAGE_SYNTAXES, UNCOMPRESSED, VERIFICATION, storage_classes
+from dcm.net._talk import log_association
 from dcm.net._tasks import within
 from dcm.net.tls import server_context
 from dcm.net.wire import AssociateAccept, AssociateReject, Limits, accept_contexts
@@ -297,6 +298,7 @@ class Listener:
             roles = {uid: (scu, False) for uid, (scu, scp) in request.roles.items() if scu}
             accept = AssociateAccept(contexts, roles, self._limits.max_pdu)
             association.answer(association.wire.accept(accept))
+            log_association(association)
 
     def _has_room_for(self, association: Association, calling_ae: str) -> bool:
         """Whether a caller may have one more association, which is counted from now on."""

@@ -15,7 +15,7 @@ from dcm.route import UnroutedError
 from dcm.spool._acks import Verdicts
 from dcm.spool._intake import Arrived
 from dcm.spool._journal import DamagedError, failure
-from dcm.spool._words import Admitted, Arrival, DeliveryState, Origin
+from dcm.spool._words import Admitted, Arrival, DeliveryState, OnConflict, Origin
 from dcm.text import plural, safe_text
 
 if TYPE_CHECKING:
@@ -240,7 +240,10 @@ class Reception:
             self.tally.repeated += 1
         else:
             self.tally.conflicts += 1
-            log.warning("%s of %s was here before, with other bytes", safe_text(uid, 80), _sender(origin))
+            what = "it is delivered as well"
+            if self._spool.on_conflict is OnConflict.QUARANTINE:
+                what = "it is in quarantine now, see dcm spool ls"
+            log.warning("%s of %s was here before, with other bytes: %s", safe_text(uid, 80), _sender(origin), what)
         if log.isEnabledFor(logging.INFO):
             kind, dests = admitted.kind.value, plural(admitted.n_deliveries, "destination")
             log.info("received %s of %s: %s, for %s", safe_text(uid, 80), _sender(origin), kind, dests)

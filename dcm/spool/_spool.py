@@ -97,7 +97,7 @@ class Spool(SpoolView):
         self._exclusive = exclusive
         self._min_free = min_free
         self._remember = remember
-        self._on_conflict = on_conflict
+        self.on_conflict = on_conflict
         self._step = step
         if segment_size is not None and segment_size and (segment_size < _LEAST or segment_size & (segment_size - 1)):
             raise ValueError(f"a segment has a power of two of bytes, {_LEAST} at least")
@@ -155,7 +155,7 @@ class Spool(SpoolView):
         self._queues = Queues(
             *(self._journal, self._files, self._ways, self._step), remember=self._remember, owner=exclusive
         )
-        self._intake = Intake(self._journal, self._files, self._ways, self._step, self._on_conflict)
+        self._intake = Intake(self._journal, self._files, self._ways, self._step, self.on_conflict)
         if exclusive:
             in_log = self._files.log.begin(self._queues.needed(), self._queues.still_needed)
             self._first = max(_recovery.first_number(self._journal, self._files), in_log + 1)

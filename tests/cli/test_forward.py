@@ -289,6 +289,7 @@ def test_the_same_again_and_other_bytes(few: list[Sample], work: Path, tmp_path:
         assert forwarder.ended() == 3
     assert "Received 9 instances: 4 new, 4 repeated, 1 with other bytes than before.\n" in forwarder.said
     assert f"{archive}: 5 instances: 4 delivered, 1 quarantined.\n" in forwarder.said
+    assert "was here before, with other bytes: it is in quarantine now, see dcm spool ls\n" in forwarder.said
     shown = run_dcm("spool", "ls", "--spool", forwarder.spool, "--out-format", "ndjson")
     (delivery,) = [json.loads(line) for line in shown.stdout.splitlines()]
     assert (delivery["sop_instance_uid"], delivery["conflict"]) == (few[0].sop_instance_uid, True)
@@ -343,7 +344,7 @@ def test_told_when_all_destinations_have_it(few: list[Sample], work: Path, tmp_p
         assert sender.answers == {few[0].path: "Refused: OutOfResources"}
         assert holds(archive).keys() == {few[0].sop_instance_uid}
         assert forwarder.end() == 0
-        assert "1 sender told that it was not delivered in time: it is kept." in forwarder.said
+        assert " 1 answered as failed, as not every destination had it in time; it is kept." in forwarder.said
     with receiver, ForwardProcess(work, "--ack", "delivered", archive, node(receiver)) as forwarder:
         for sample in few:
             sender = Sender(forwarder.port, [sample.path], tmp_path / "sender.log")
@@ -475,6 +476,32 @@ def test_systemd_is_told(few: list[Sample], work: Path, tmp_path: Path) -> None:
             until(lambda: b"4 received, 4 delivered" in manager.recv(1000), "no status")
             assert forwarder.end() == 0
             until(lambda: manager.recv(1000).startswith(b"STOPPING=1"), "no goodbye")
+
+
+@pytest.mark.parametrize("loudness", ["--quiet", "-v", "-vv"])
+def test_its_log(few: list[Sample], work: Path, tmp_path: Path, loudness: str) -> None:
+    """In a file is what it did, whatever is on stderr; there nothing is said twice."""
+    file, dest = tmp_path / "log", tmp_path / "dest"
+    before = (loudness, "--log-path", str(file), "--file-log-level", "info")
+    args = (dest, "--inactive-timeout", "1")
+    with ForwardProcess(work, *args, before=before, wait=False) as forwarder:
+        until(lambda: file.exists() and "Listening on" in file.read_text(), "it does not listen")
+        send(forwarder, few)
+        assert forwarder.ended() == 0
+    logged = file.read_text()
+    for said in (
+        *(f"Listening on {HOST}:{forwarder.port} as FORWARD", f"To: {dest}", "Received 4 instances."),
+        *(f"received {sample.sop_instance_uid} of STORESCU@" for sample in few),
+        *(f"delivered {sample.sop_instance_uid} to {dest}" for sample in few),
+    ):
+        assert logged.count(said) == 1
+        assert forwarder.said.count(said) == (loudness != "--quiet")
+    assert "association" not in logged
+    opened = re.findall(
+        r"association with STORESCU@127.0.0.1 is open: (\d+) presentation contexts? acc", forwarder.said
+    )
+    assert len(opened) == (loudness == "-vv")
+    assert forwarder.said.count("association over: STORESCU@127.0.0.1 released the association") == len(opened)
 
 
 def test_on_a_terminal_and_quietly(few: list[Sample], work: Path, tmp_path: Path) -> None:
