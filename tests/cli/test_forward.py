@@ -313,6 +313,20 @@ def test_a_destination_that_overlaps_the_spool(work: Path) -> None:
         assert "overlaps the spool" in done.stderr
 
 
+def test_a_destination_that_is_a_file(work: Path, tmp_path: Path) -> None:
+    """Nothing would ever get there; into a directory that is not mounted it may."""
+    (tmp_path / "file").touch()
+    for dest, said in (
+        (tmp_path / "file", f"{tmp_path}/file is not a directory\n"),
+        (tmp_path / "file" / "a" / "b", f"{tmp_path}/file/a/b is not a directory, for {tmp_path}/file is none\n"),
+    ):
+        done = run_dcm("forward", "--spool", work / "spool", "--local", f"{HOST}:X:{free_port()}", dest)
+        assert (done.returncode, done.stderr) == (2, f"Error: {said}")
+    (tmp_path / "away").symlink_to(tmp_path / "nowhere")
+    with ForwardProcess(work, tmp_path / "away", tmp_path / "new" / "one") as forwarder:
+        assert forwarder.end() == 0
+
+
 def test_a_port_that_is_taken(work: Path, tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
