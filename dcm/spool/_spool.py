@@ -13,7 +13,7 @@ from dcm.spool import _recovery
 from dcm.spool._files import Files
 from dcm.spool._intake import Arrived, Intake, Route
 from dcm.spool._journal import Journal, failure
-from dcm.spool._lock import OwnerLock
+from dcm.spool._lock import OwnerLock, check_place
 from dcm.spool._queue import Queues
 from dcm.spool._records import Ways, clean
 from dcm.spool._shards import sync_directory
@@ -116,6 +116,8 @@ class Spool(SpoolView):
         ------
         SpoolBusyError
             Another process has it.
+        UsageError
+            The directory is no spool, and not empty.
         SpoolError
             It cannot be used, or, where it is only looked into, there is none.
         """
@@ -123,6 +125,7 @@ class Spool(SpoolView):
             raise ValueError("the spool is open")
         try:
             if self._exclusive:
+                check_place(self.path)
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._lock = OwnerLock(self.path)
             self._open(self._exclusive)
