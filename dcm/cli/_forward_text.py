@@ -112,9 +112,8 @@ def _received(tally: Tally) -> str:
     what = f"Received {plural(tally.received, 'instance')}"
     line = f"{what}: {', '.join(parts)}." if tally.received and parts != [f"{tally.received} new"] else f"{what}."
     if tally.late:
-        kept = "it is" if tally.late == 1 else "they are"
-        line += f" {tally.late} answered as failed, as not every destination had {'it' if tally.late == 1 else 'them'}"
-        line += f" in time; {kept} kept."
+        them, are = ("it", "it is") if tally.late == 1 else ("them", "they are")
+        line += f" {tally.late} answered as failed, as not every destination had {them} in time; {are} kept."
     return line
 
 

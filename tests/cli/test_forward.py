@@ -262,6 +262,19 @@ def test_a_restart_goes_on_with_what_was_left(few: list[Sample], work: Path, tmp
     assert holds(receiver.directory) == contents(few)
 
 
+def test_what_was_lost_is_in_the_exit_code(few: list[Sample], work: Path, tmp_path: Path) -> None:
+    """Of the forwarder that finds out; the next one has lost nothing."""
+    receiver = DcmtkStorescp(tmp_path / "receiver")
+    with ForwardProcess(work, node(receiver)) as forwarder:
+        send(forwarder, few)
+        assert forwarder.end() == 0
+    for file in (forwarder.spool / "log").iterdir():
+        file.unlink()
+    for code in (3, 0):
+        with ForwardProcess(work, node(receiver)) as forwarder:
+            assert forwarder.end() == code
+
+
 def test_what_no_route_goes_to_any_more_is_held(few: list[Sample], work: Path, tmp_path: Path) -> None:
     receiver = DcmtkStorescp(tmp_path / "receiver")
     with ForwardProcess(work, node(receiver)) as forwarder:

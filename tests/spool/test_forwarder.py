@@ -286,6 +286,17 @@ async def test_what_nobody_can_make_anything_of_is_counted(few: list[Sample], tm
     assert (tally.received, tally.refused, tally.new) == (2, 1, 1)
 
 
+async def test_other_bytes_are_said_to_be_delivered(
+    few: list[Sample], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with forwarding(tmp_path, MemoryStore()) as running, running.link() as link:
+        assert await link.store(few[0]) == 0
+        assert await link.store(few[0], few[0].data_set_bytes[:-1] + b"?") == 0
+    assert f"{few[0].sop_instance_uid} of SCRIPT@{HOST} was here before, with other bytes: it is delivered as well" in (
+        caplog.messages
+    )
+
+
 async def test_received_is_not_told_in_vain_again_and_again(
     few: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
