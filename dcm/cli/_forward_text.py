@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dcm.route import Way
     from dcm.spool import Ack, Counts, Snapshot, Spool, Tally
 
-__all__ = ["live_text", "problem_lines", "start_lines", "summary_lines"]
+__all__ = ["live_text", "lost_any", "problem_lines", "start_lines", "stop_line", "summary_lines"]
 
 _ACKS = {
     "durable": "senders are told when an instance is in the spool, on disk",
@@ -23,7 +23,7 @@ _ACKS = {
 }
 _RISK = (
     "Warning: --ack received: what is acknowledged and not on the disk yet is lost if this process or this machine "
-    "dies, or the disk is full."
+    "dies, or the disk fills up."
 )
 _WAITING = (DeliveryState.QUEUED, DeliveryState.QUARANTINED, DeliveryState.HELD)
 _ORDER = (
@@ -46,6 +46,12 @@ def start_lines(local: DcmNode, port: int, spool: Spool, ways: Sequence[Way], ac
         if key and key not in known and (n := way_counts.waiting):
             lines.append(f"Warning: {plural(n, 'instance')} for {safe_text(key)} held: no route goes there any more.")
     return lines
+
+
+def stop_line(seconds: float) -> str:
+    """What happens now that it was asked to stop, and how long it may take."""
+    within = f" what is under way has up to {seconds:g} s;" if seconds else ""
+    return f"Stopping:{within} Ctrl-C or SIGTERM again ends it at once."
 
 
 def live_text(snapshot: Snapshot) -> str:
@@ -91,6 +97,11 @@ def problem_lines(tally: Tally, after: Counts) -> list[str]:
     return lines
 
 
+def lost_any(tally: Tally, before: Counts, after: Counts) -> bool:
+    """Whether something that was acknowledged is gone, and was not before it started."""
+    return bool(tally.lost) or after.total(DeliveryState.LOST) > before.total(DeliveryState.LOST)
+
+
 def _received(tally: Tally) -> str:
     kinds = [
         (tally.new, "new"),
@@ -103,7 +114,8 @@ def _received(tally: Tally) -> str:
     what = f"Received {plural(tally.received, 'instance')}"
     line = f"{what}: {', '.join(parts)}." if tally.received and parts != [f"{tally.received} new"] else f"{what}."
     if tally.late:
-        line += f" {plural(tally.late, 'sender')} told that it was not delivered in time: it is kept."
+        them, are = ("it", "it is") if tally.late == 1 else ("them", "they are")
+        line += f" {tally.late} answered as failed, as not every destination had {them} in time; {are} kept."
     return line
 
 

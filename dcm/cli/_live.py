@@ -34,7 +34,13 @@ def live_line(enabled: bool = True) -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True, markup=False, highlight=False, emoji=False)
 
     def show(text: str) -> None:
-        live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
+        with contextlib.suppress(OSError):  # the terminal was closed
+            live.update(Text(text, no_wrap=True, overflow="ellipsis"), refresh=True)
 
-    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live:
+    live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+    live.start()
+    try:
         yield show
+    finally:
+        with contextlib.suppress(OSError):
+            live.stop()

@@ -12,7 +12,10 @@ from pathlib import Path
 from dcm.errors import UsageError
 from dcm.text import safe_text
 
-__all__ = ["setup_logging"]
+__all__ = ["SAID", "setup_logging"]
+
+# With ``extra=SAID`` a record goes to the file only: it is on stderr already, or was not wanted there.
+SAID = {"said": True}
 
 # They log identifiers of data sets, and warn with values of attributes; the last two list their plugins.
 _TALKATIVE = ("pynetdicom", "pydicom", "py.warnings", "pylibjpeg", "openjpeg")
@@ -83,6 +86,7 @@ def setup_logging(*, verbosity: int, quiet: bool, debug: bool, log_path: Path | 
         console.setLevel(logging.DEBUG)
     else:
         console.setLevel(logging.ERROR if quiet else logging.INFO if verbosity else logging.WARNING)
+    console.addFilter(lambda record: not getattr(record, "said", False))
     handlers: list[logging.Handler] = [console]
     if log_path is not None:
         handlers.append(_file_handler(log_path, file_level, debug))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,12 +26,14 @@ from dcm.cli._spool_dir import default_spool, spool_option
 from dcm.errors import PartialError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from dcm.cli._rules import Rules
     from dcm.spool import Forwarder
 
 __all__ = ["command"]
+
+log = logging.getLogger(__name__)
 
 
 @click.command(
@@ -50,7 +53,7 @@ __all__ = ["command"]
     default="durable",
     show_default=True,
     help="When a sender is told that we have an instance: when it is on disk in the spool; when all destinations have "
-    "it; or at once, so that what is not on the disk yet is lost if this process dies.",
+    "it; or at once, so that what is not on the disk yet is lost if this process dies or the disk fills up.",
 )
 @spool_option
 @click.option(
@@ -130,7 +133,7 @@ def command(
     Each destination has a queue of its own, and is tried again until it takes what is for it.
     """
     from dcm.cli._edits import load_edits
-    from dcm.cli._forward_text import start_lines
+    from dcm.cli._forward_text import start_lines, stop_line
     from dcm.cli._rules import Rules
     from dcm.conf import AccessOverrides, Overrides
     from dcm.route import Router
@@ -160,34 +163,51 @@ def command(
         )
 
         def ready(port: int) -> None:
-            if not state.quiet:
-                _say(start_lines(conf.local_node(), port, spool, router.ways, Ack(ack), forwarder.before))
+            lines = start_lines(conf.local_node(), port, spool, router.ways, Ack(ack), forwarder.before)
+            _say(lines, lines, quiet=state.quiet)
+
+        def stop() -> None:
+            line = stop_line(stop_within)
+            _say([line], [line], quiet=state.quiet)
+            forwarder.stop()
 
         forwarder.ready = ready
         rules = Rules(forwarder, lambda: Router(state.config(over).routes_to(dests)))
-        return _run(forwarder, rules, show=not (no_progress or state.quiet), brief=no_report or state.quiet)
+        return _run(forwarder, rules, stop, show=not (no_progress or state.quiet), brief=no_report or state.quiet)
 
 
-def _say(lines: Iterable[str]) -> None:
-    """Print lines to stderr; where nobody takes them, on a disk that is full say, that ends no router."""
+def _say(lines: Iterable[str], logged: Iterable[str], *, quiet: bool = False) -> None:
+    """Print lines to stderr, and log some to a file; where nobody takes them (a full disk), that ends no router."""
+    from dcm.cli._logging import SAID
+
+    for line in logged:
+        log.info("%s", line, extra=SAID)
     with contextlib.suppress(OSError):
-        for line in lines:
+        for line in () if quiet else lines:
             click.echo(line, err=True)
 
 
-def _run(forwarder: Forwarder, rules: Rules, *, show: bool, brief: bool) -> int:
+def _ends_with_terminal() -> bool:
+    """Whether SIGHUP means that who sits at a terminal has closed it; not where it was to be ignored (nohup)."""
+    ignored = hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return not ignored and any(map(os.isatty, range(3)))
+
+
+def _run(forwarder: Forwarder, rules: Rules, stop: Callable[[], None], *, show: bool, brief: bool) -> int:
     """Run it to its end, and say what it did."""
-    from dcm.cli._forward_text import live_text, problem_lines, summary_lines
+    from dcm.cli._forward_text import live_text, lost_any, problem_lines, summary_lines
     from dcm.cli._live import live_line
     from dcm.cli._loop import run_service
 
     with live_line(show) as draw:
         forwarder.progress = lambda snapshot: draw(live_text(snapshot))
-        # Who sits at a terminal has closed it.
-        hang_up = None if sys.stderr.isatty() else rules.renew
-        _, number = run_service(forwarder.run(), forwarder.stop, hang_up)
+        hang_up = None if _ends_with_terminal() else rules.renew
+        _, number = run_service(forwarder.run(), stop, hang_up)
     tally, before, now = forwarder.tally, forwarder.before, forwarder.now
-    _say(problem_lines(tally, now) if brief else summary_lines(tally, before, now))
-    if number:
-        return INTERRUPTED if number == signal.SIGINT else 0
-    return PartialError.exit_code if any(counts.waiting for counts in now.ways.values()) else 0
+    summary = summary_lines(tally, before, now)
+    _say(problem_lines(tally, now) if brief else summary, summary)
+    if number == signal.SIGINT:
+        return INTERRUPTED
+    # Queues are there for the next start; what is lost is in none.
+    left = not number and any(counts.waiting for counts in now.ways.values())
+    return PartialError.exit_code if left or lost_any(tally, before, now) else 0

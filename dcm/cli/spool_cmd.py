@@ -256,7 +256,8 @@ def drop(
 ) -> int:
     """Give up what is in quarantine: it will not be delivered.
 
-    What no other destination waits for is removed from the disk, and cannot be brought back.
+    What no other destination waits for leaves the spool, and dcm cannot bring it back. Its bytes may stay on the disk
+    until their place is used again: where that matters, the disk has to be encrypted.
     """
     chosen = states or ("quarantined",)
     with _spool(spool_path) as spool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from dcm.errors import AssociationRejectedError, ConnectionFailedError, NetworkError, NoContextError, ProtocolError
 from dcm.net._association import Association
 from dcm.net._registry import class_name
+from dcm.net._talk import log_association
 from dcm.net._tasks import within
 from dcm.net.tls import client_context
 from dcm.net.wire import AssociateRequest, Limits, ProposedContext
@@ -88,6 +89,7 @@ ProtocolError
     except BaseException:
         await association.abort()
         raise
+    log_association(association)
     return association
 
 

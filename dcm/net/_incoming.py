@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     TempMaker: TypeAlias = "Callable[[Association], Callable[[], TempFile]]"
     Unkept: TypeAlias = "Callable[[Association, str, Exception], None]"
     Begin: TypeAlias = "Callable[[DicomEvent, Pending], bool]"
+    Refused: TypeAlias = "Callable[[Association], None]"
     Beginner: TypeAlias = "Callable[[Association], Begin | None]"
 
 __all__ = ["DicomEvent", "Pending", "StoreService", "log_unkept"]
@@ -100,6 +101,8 @@ class StoreService:
     beginner : callable, optional
         ``beginner(association)`` may return who takes small instances of it without a task: ``begin(event, pending)``
         has ``pending.answer(status)`` called later, or returns False where the handler is to be asked.
+    refused : callable, optional
+        Told of each C-STORE request that is refused as it is, so that there is none for the handler either.
     """
 
     def __init__(
@@ -109,12 +112,15 @@ class StoreService:
         handler: Handler,
         unkept: Unkept | None = None,
         beginner: Beginner | None = None,
+        refused: Refused | None = None,
     ) -> None:
         self.bridge = bridge
         self.temp_maker = temp_maker
         self._handler = handler
         self._unkept = unkept or log_unkept
         self._beginner = beginner
+        self._refused = refused
+        self._said: dict[Association, set[int]] = {}
         self._pending: set[Pending] = set()
         self._answered: asyncio.Future[None] | None = None
         self._incoming: dict[Association, Incoming] = {}
@@ -136,6 +142,8 @@ class StoreService:
             incoming = Incoming(self, association, context_id, command)
             self._incoming[association] = incoming
             return incoming
+        if command.field == CommandField.C_STORE_RQ:
+            self._tell(association, context_id, command, refusal)
         return _refuse(association, context_id, command, refusal)
 
     def _refusal(self, association: Association, context_id: int, command: Command) -> int | None:
@@ -147,6 +155,24 @@ class StoreService:
         if command.affected_class != association.wire.contexts[context_id].abstract_syntax:
             return CLASS_NOT_SUPPORTED
         return None
+
+    def _tell(self, association: Association, context_id: int, command: Command, status: int) -> None:
+        """Say why a C-STORE request is refused, once on each association: the next one will be no better."""
+        if self._refused is not None:
+            self._refused(association)
+        said = self._said.setdefault(association, set())
+        if status in said:
+            return
+        said.add(status)
+        uid, peer = safe_text(command.affected_class or "", 80), association.peer
+        if status == CLASS_NOT_SUPPORTED:
+            proposed = association.wire.contexts[context_id].abstract_syntax
+            why = f"SOP class {uid} comes in a presentation context for {safe_text(proposed, 80)}"
+            hint = "its sender has to propose the SOP class that it sends"
+        else:
+            why = f"a request with SOP class {uid or '(none)'} has no SOP class, no SOP Instance UID or no data set"
+            hint = "its sender has to mend it"
+        log.warning("what %s sends is refused (0x%04X): %s; %s", peer, status, why, hint)
 
     def received(self, incoming: Incoming) -> None:
         """All of an instance has come."""
@@ -185,6 +211,7 @@ class StoreService:
 
     def association_closed(self, association: Association) -> None:
         """Forget what was coming in on an association that is over."""
+        self._said.pop(association, None)
         incoming = self._incoming.pop(association, None)
         if incoming is not None:
             self._discard(incoming)

@@ -21,6 +21,7 @@ from dcm.net._association import Association
 from dcm.net._incoming import CLASS_NOT_SUPPORTED, SUCCESS, DicomEvent, StoreService, log_unkept
 from dcm.net._policy import AccessPolicy
 from dcm.net._registry import IMPLICIT_LE, STORAGE_SYNTAXES, UNCOMPRESSED, VERIFICATION, storage_classes
+from dcm.net._talk import log_association
 from dcm.net._tasks import within
 from dcm.net.tls import server_context
 from dcm.net.wire import AssociateAccept, AssociateReject, Limits, accept_contexts
@@ -58,6 +59,7 @@ class _Entry(NamedTuple):
     private_classes: frozenset[str]
     unkept: Callable[[DicomEvent, str, Exception], None] | None
     begin: Begin | None
+    refused: Callable[[], None] | None
 
 
 class Listener:
@@ -94,7 +96,9 @@ class Listener:
         self._tls = tls
         self._limits = limits or Limits()
         self._private_classes = frozenset(private_classes)
-        self._service = StoreService(bridge, self._temp_maker, self._dispatch, self._unkept, self._beginner)
+        self._service = StoreService(
+            bridge, self._temp_maker, self._dispatch, self._unkept, self._beginner, self._refused
+        )
         self._handlers: list[_Entry] = []
         self._free = asyncio.Condition()
         self._server: asyncio.Server | None = None
@@ -182,6 +186,7 @@ class Listener:
         private_classes: Iterable[str] = (),
         unkept: Callable[[DicomEvent, str, Exception], None] | None = None,
         begin: Begin | None = None,
+        refused: Callable[[], None] | None = None,
     ) -> _Entry:
         """Add a handler as soon as no other one collides with it.
 
@@ -198,8 +203,11 @@ class Listener:
             an event without it, its UID and why. That is logged where not given.
         begin : callable, optional
             Asked before the handler for instances that are in memory, and must not wait: see `StoreService`.
+        refused : callable, optional
+            Called for each C-STORE request that is refused and logged before anybody is asked.
         """
-        entry = _Entry(event_filter, handler, new_temp or temp_file, frozenset(private_classes), unkept, begin)
+        private = frozenset(private_classes)
+        entry = _Entry(event_filter, handler, new_temp or temp_file, private, unkept, begin, refused)
         async with self._free:
             await self._free.wait_for(lambda: not any(event_filter.collides(e.event_filter) for e in self._handlers))
             self._handlers.append(entry)
@@ -238,6 +246,12 @@ class Listener:
                 entry.unkept(event, uid, error)
                 return
         log_unkept(association, uid, error)
+
+    def _refused(self, association: Association) -> None:
+        for entry in self._handlers:
+            if entry.refused is not None and entry.event_filter.matches(DicomOpType.STORE, association.calling_ae):
+                entry.refused()
+                return
 
     def _supported(self) -> Mapping[str, frozenset[str]]:
         return _supported(self._private_classes.union(*(entry.private_classes for entry in self._handlers)))
@@ -284,6 +298,7 @@ class Listener:
             roles = {uid: (scu, False) for uid, (scu, scp) in request.roles.items() if scu}
             accept = AssociateAccept(contexts, roles, self._limits.max_pdu)
             association.answer(association.wire.accept(accept))
+            log_association(association)
 
     def _has_room_for(self, association: Association, calling_ae: str) -> bool:
         """Whether a caller may have one more association, which is counted from now on."""

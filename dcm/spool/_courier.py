@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 from dcm._bridge import Bridge
 from dcm.errors import DcmError
 from dcm.net._tasks import cancel_all
-from dcm.spool._dispatch import Dispatch, unopened
+from dcm.spool._dispatch import Dispatch, log_end, unopened
 from dcm.spool._retry import Fate, RetryPolicy, Verdict
 from dcm.spool._settler import Books, Settler
 from dcm.spool._words import DeliveryState, Settled
@@ -394,6 +394,5 @@ class Courier:
             tried = fate is Fate.RETRY
             not_before = self._clock() + self._retries.delay(delivery.attempts + 1) if tried else 0.0
             settled = Settled(delivery.id, DeliveryState.QUEUED, reason, status, not_before, tried)
-        if fate in (Fate.QUARANTINE, Fate.LOST):
-            log.warning("%s is not delivered to %s: %s", safe_text(delivery.sop_instance_uid, 80), self.way, reason)
+        log_end(delivery.sop_instance_uid, self.way, verdict)
         self._settler.add(settled, at_once=not self._flights)

@@ -20,13 +20,22 @@ if TYPE_CHECKING:
     from dcm.route import Way
     from dcm.spool._breaker import Breaker
 
-__all__ = ["Dispatch", "unopened"]
+__all__ = ["Dispatch", "log_end", "unopened"]
 
 log = logging.getLogger(__name__)
 
 # The methods of a way are for files of a source. Those in the spool are our own: whole, and soon to go, so that nobody
 # may have a link to them.
 _METHODS = (TransferMethod.LOCAL_COPY, TransferMethod.PROXY)
+
+# With the UID, the way, and why.
+_WORDS = {
+    Fate.DELIVERED: (logging.INFO, "delivered %s to %s%s"),
+    Fate.FILTERED: (logging.INFO, "a filter keeps %s back from %s%s"),
+    Fate.RETRY: (logging.INFO, "%s is tried again later at %s%s"),
+    Fate.QUARANTINE: (logging.WARNING, "%s is not delivered to %s: in quarantine now, see dcm spool ls%s"),
+    Fate.LOST: (logging.WARNING, "%s is not delivered to %s: LOST%s"),
+}
 
 
 class Dispatch:
@@ -152,3 +161,11 @@ def unopened(error: DcmError) -> Verdict:
     elif isinstance(error.__cause__, FileNotFoundError):
         fate = Fate.LOST
     return Verdict(fate, safe_text(error.message))
+
+
+def log_end(uid: str, way: Way, verdict: Verdict) -> None:
+    """Say what became of a delivery; loudly where a human has to see to it."""
+    level, words = _WORDS.get(verdict.fate, (logging.DEBUG, "%s was not tried at %s%s"))
+    if log.isEnabledFor(level):
+        why = f": {verdict.reason}" if verdict.reason else ""
+        log.log(level, words, safe_text(uid, 80), safe_text(way), why)

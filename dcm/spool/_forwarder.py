@@ -223,7 +223,10 @@ class Forwarder:
         async with self._entity.listening() as listener:
             self._listener = listener
             await listener.register(
-                reception, EventFilter(), self._spool.new_temp, unkept=reception.unkept, begin=reception.begin
+                *(reception, EventFilter(), self._spool.new_temp),
+                unkept=reception.unkept,
+                begin=reception.begin,
+                refused=reception.refused,
             )
             self.ready(listener.port)
             self._notifier.ready("listening")

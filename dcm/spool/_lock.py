@@ -6,10 +6,35 @@ import fcntl
 import os
 from pathlib import Path
 
-from dcm.errors import SpoolBusyError
+from dcm.errors import SpoolBusyError, UsageError
 from dcm.text import safe_text
 
-__all__ = ["OwnerLock"]
+__all__ = ["OwnerLock", "check_place"]
+
+# What a spool has beside its lock and its journal, and what may be in a directory that is empty to its owner.
+_PARTS = frozenset({"log", "data", "ctl"})
+_NOTHING = frozenset({"lost+found"})
+
+
+def check_place(path: Path) -> None:
+    """Refuse a directory that somebody has for other things, before anything is made in it.
+
+    Raises
+    ------
+    UsageError
+        It is one.
+    OSError
+        It cannot be read, or is no directory.
+    """
+    try:
+        names = {name for name in os.listdir(path) if not name.startswith(".")} - _NOTHING
+    except FileNotFoundError:
+        return
+    if names - _PARTS and not any(name == "lock" or name.startswith("journal.") for name in names):
+        raise UsageError(
+            f"{safe_text(path)} is no spool, and not empty: nothing was made in it",
+            hint="give the spool a directory of its own, which need not be there yet",
+        )
 
 
 class OwnerLock:

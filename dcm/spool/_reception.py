@@ -14,8 +14,8 @@ from dcm.errors import DcmError, SpoolFullError
 from dcm.route import UnroutedError
 from dcm.spool._acks import Verdicts
 from dcm.spool._intake import Arrived
-from dcm.spool._journal import DamagedError
-from dcm.spool._words import Admitted, Arrival, DeliveryState, Origin
+from dcm.spool._journal import DamagedError, failure
+from dcm.spool._words import Admitted, Arrival, DeliveryState, OnConflict, Origin
 from dcm.text import plural, safe_text
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 _SUCCESS = 0x0000
 _OUT_OF_RESOURCES = 0xA700
 _TELL_FULL_EVERY = 60.0
+# With `Ack.RECEIVED`: for so long after something could not be kept senders are told only of what is kept.
+_CAREFUL_FOR = 60.0
 # With `Ack.RECEIVED`: what may wait for the disk before senders have to.
 _MAX_LATE = 64 << 20
 
@@ -48,7 +50,8 @@ class Ack(enum.Enum):
 
     DURABLE = "durable"  #: when it is on stable storage in the spool
     DELIVERED = "delivered"  #: when every destination has it
-    RECEIVED = "received"  #: when it has come: what is not on the disk yet is lost with the process
+    #: when it has come: what is not on the disk yet is lost with the process. Not while the disk takes nothing.
+    RECEIVED = "received"
 
 
 @dataclass
@@ -63,7 +66,7 @@ class Tally:
         Instances that were kept: seen for the first time, or again with the same or with other bytes. They were
         acknowledged, unless they are among the `late`.
     refused : int
-        Instances that could not be kept, and whose senders were told so.
+        Instances that could not be kept, or were no proper requests, and whose senders were told so.
     lost : int
         With `Ack.RECEIVED`: instances that could not be kept, and whose senders were told that we have them.
     late : int
@@ -146,7 +149,7 @@ class Reception:
         self._late: set[asyncio.Task[None]] = set()
         self._late_bytes = 0
         self._full = False
-        self._told_full = -math.inf
+        self._told_full = self._failed = -math.inf
         self.verdicts = Verdicts(asyncio.get_running_loop())
 
     async def __call__(self, event: DicomEvent) -> int:
@@ -157,8 +160,8 @@ class Reception:
         origin = _origin(event)
         self._came(instance)
         try:
-            if self._ack is Ack.RECEIVED:
-                await self._keep_later(instance, origin)
+            if self._ack is Ack.RECEIVED and await self._may_keep_later(instance):
+                self._keep_later(instance, origin)
                 return _SUCCESS
             admitted, future = await self._keep(instance, origin)
         except asyncio.CancelledError:
@@ -237,7 +240,10 @@ class Reception:
             self.tally.repeated += 1
         else:
             self.tally.conflicts += 1
-            log.warning("%s of %s was here before, with other bytes", safe_text(uid, 80), _sender(origin))
+            what = "it is delivered as well"
+            if self._spool.on_conflict is OnConflict.QUARANTINE:
+                what = "it is in quarantine now, see dcm spool ls"
+            log.warning("%s of %s was here before, with other bytes: %s", safe_text(uid, 80), _sender(origin), what)
         if log.isEnabledFor(logging.INFO):
             kind, dests = admitted.kind.value, plural(admitted.n_deliveries, "destination")
             log.info("received %s of %s: %s, for %s", safe_text(uid, 80), _sender(origin), kind, dests)
@@ -284,10 +290,20 @@ class Reception:
         self.tally.late += 1
         return _OUT_OF_RESOURCES
 
-    async def _keep_later(self, instance: Instance, origin: Origin) -> None:
-        """Begin to keep it; waits only while too much is waiting for the disk."""
-        while self._late and self._late_bytes + instance.size > _MAX_LATE:
+    async def _may_keep_later(self, instance: Instance) -> bool:
+        """Whether its sender need not wait for the disk; waits itself while too much does.
+
+        Where something could not be kept a moment ago, a full disk say, the next one may not be either: what was
+        acknowledged would be lost.
+        """
+        while time.monotonic() - self._failed > _CAREFUL_FOR:
+            if not self._late or self._late_bytes + instance.size <= _MAX_LATE:
+                return True
             await asyncio.wait(self._late, return_when=asyncio.FIRST_COMPLETED)
+        return False
+
+    def _keep_later(self, instance: Instance, origin: Origin) -> None:
+        """Begin to keep it."""
         self._late_bytes += instance.size
         task = asyncio.get_running_loop().create_task(self._keep_now(instance, origin))
         self._late.add(task)
@@ -307,12 +323,20 @@ class Reception:
         """Learn of an instance that could not be written while it came; its sender is told so."""
         self.tally.received += 1
         self.tally.refused += 1
+        if isinstance(error, OSError):
+            error = failure(error, self._spool.path)  # a full disk is called the same, whoever meets it
         self._not_kept(uid, _origin(event), error)
+
+    def refused(self) -> None:
+        """Learn of a request that nobody can make anything of; its sender is told so."""
+        self.tally.received += 1
+        self.tally.refused += 1
 
     def _not_kept(self, uid: str, origin: Origin, error: BaseException) -> None:
         """Say why; that the disk is full is said now and then, and not for every instance that is sent meanwhile."""
         if isinstance(error, DcmError) and isinstance(error.__cause__, DamagedError):
             self._broken(error)
+        self._failed = time.monotonic()
         if not isinstance(error, SpoolFullError):
             log.error("cannot keep %s of %s: %s", uid, _sender(origin), safe_text(error))
         elif not self._full and time.monotonic() - self._told_full > _TELL_FULL_EVERY:

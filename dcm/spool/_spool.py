@@ -13,7 +13,7 @@ from dcm.spool import _recovery
 from dcm.spool._files import Files
 from dcm.spool._intake import Arrived, Intake, Route
 from dcm.spool._journal import Journal, failure
-from dcm.spool._lock import OwnerLock
+from dcm.spool._lock import OwnerLock, check_place
 from dcm.spool._queue import Queues
 from dcm.spool._records import Ways, clean
 from dcm.spool._shards import sync_directory
@@ -97,7 +97,7 @@ class Spool(SpoolView):
         self._exclusive = exclusive
         self._min_free = min_free
         self._remember = remember
-        self._on_conflict = on_conflict
+        self.on_conflict = on_conflict
         self._step = step
         if segment_size is not None and segment_size and (segment_size < _LEAST or segment_size & (segment_size - 1)):
             raise ValueError(f"a segment has a power of two of bytes, {_LEAST} at least")
@@ -116,6 +116,8 @@ class Spool(SpoolView):
         ------
         SpoolBusyError
             Another process has it.
+        UsageError
+            The directory is no spool, and not empty.
         SpoolError
             It cannot be used, or, where it is only looked into, there is none.
         """
@@ -123,6 +125,7 @@ class Spool(SpoolView):
             raise ValueError("the spool is open")
         try:
             if self._exclusive:
+                check_place(self.path)
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._lock = OwnerLock(self.path)
             self._open(self._exclusive)
@@ -155,7 +158,7 @@ class Spool(SpoolView):
         self._queues = Queues(
             *(self._journal, self._files, self._ways, self._step), remember=self._remember, owner=exclusive
         )
-        self._intake = Intake(self._journal, self._files, self._ways, self._step, self._on_conflict)
+        self._intake = Intake(self._journal, self._files, self._ways, self._step, self.on_conflict)
         if exclusive:
             in_log = self._files.log.begin(self._queues.needed(), self._queues.still_needed)
             self._first = max(_recovery.first_number(self._journal, self._files), in_log + 1)

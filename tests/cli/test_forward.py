@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -191,26 +191,66 @@ def test_rules_are_read_anew_while_it_runs(
     assert str(second) in forwarder.said
 
 
-def test_the_end_of_its_terminal_ends_it(samples: list[Sample], tmp_path: Path) -> None:
-    """What is under way is finished, as with any other signal."""
-    main, other = pty.openpty()
+@pytest.mark.parametrize("stream", ["stdin", "stdout", "stderr"])
+def test_the_end_of_its_terminal_ends_it(samples: list[Sample], tmp_path: Path, stream: str) -> None:
+    """What is under way is finished, as with any other signal; whatever else goes to a file."""
     dest = tmp_path / "dest"
-    port = free_port()
-    command = [sys.executable, "-m", "dcm", "forward", "--local", f"127.0.0.1:FORWARD:{port}"]
-    with subprocess.Popen([*command, "--spool", str(tmp_path / "spool"), str(dest)], stderr=other) as process:
-        os.close(other)
-        said = b""
-        while b"Listening on" not in said:
-            said += os.read(main, 4096)
+    with _at_a_terminal(tmp_path, stream, dest) as (process, port, hang_up):
         storescu(port, "FORWARD", [sample.path for sample in samples])
-        process.send_signal(signal.SIGHUP)
-        with contextlib.suppress(OSError):  # the other end is closed
-            while more := os.read(main, 4096):
-                said += more
+        hang_up()
         assert process.wait(20) == 0
-    os.close(main)
+    if stream != "stderr":
+        assert "rules were read anew" not in (tmp_path / "stderr").read_text()
     with Spool(tmp_path / "spool", exclusive=False) as spool:
         assert len(holds(dest)) + spool.counts().entries == len(samples)
+
+
+def test_the_end_of_a_terminal_that_it_does_not_mind(samples: list[Sample], tmp_path: Path) -> None:
+    """As with nohup: it reads the rules anew, and goes on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with _at_a_terminal(tmp_path, "stdin", tmp_path / "dest") as (process, port, hang_up):
+            hang_up()
+            until(lambda: "the rules were read anew" in (tmp_path / "stderr").read_text(), "nothing said")
+            storescu(port, "FORWARD", [sample.path for sample in samples])
+            process.terminate()
+            assert process.wait(20) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@contextlib.contextmanager
+def _at_a_terminal(
+    tmp_path: Path, stream: str, dest: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], int, Callable[[], None]]]:
+    """A forwarder that has one of its streams on a terminal; gives its port, and what closes the terminal."""
+    main, other = pty.openpty()
+    port, said = free_port(), tmp_path / "stderr"
+    command = [sys.executable, "-m", "dcm", "forward", "--local", f"{HOST}:FORWARD:{port}"]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    with open(said, "wb") as file, contextlib.ExitStack() as stack:
+        streams = {**streams, "stderr": file.fileno(), stream: other}
+        process = subprocess.Popen(
+            [*command, "--spool", str(tmp_path / "spool"), str(dest)],
+            stdin=streams["stdin"],
+            stdout=streams["stdout"],
+            stderr=streams["stderr"],
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        os.close(other)
+        if stream == "stderr":
+            shown = b""
+            while b"Listening on" not in shown:
+                shown += os.read(main, 4096)
+        else:
+            until(lambda: "Listening on" in said.read_text(), "it does not listen")
+
+        def hang_up() -> None:
+            os.close(main)
+            process.send_signal(signal.SIGHUP)  # the kernel does that for the processes of a session
+
+        yield process, port, hang_up
 
 
 def test_edits_on_the_command_line(few: list[Sample], work: Path, tmp_path: Path) -> None:
@@ -244,6 +284,19 @@ def test_a_restart_goes_on_with_what_was_left(few: list[Sample], work: Path, tmp
     assert holds(receiver.directory) == contents(few)
 
 
+def test_what_was_lost_is_in_the_exit_code(few: list[Sample], work: Path, tmp_path: Path) -> None:
+    """Of the forwarder that finds out; the next one has lost nothing."""
+    receiver = DcmtkStorescp(tmp_path / "receiver")
+    with ForwardProcess(work, node(receiver)) as forwarder:
+        send(forwarder, few)
+        assert forwarder.end() == 0
+    for file in (forwarder.spool / "log").iterdir():
+        file.unlink()
+    for code in (3, 0):
+        with ForwardProcess(work, node(receiver)) as forwarder:
+            assert forwarder.end() == code
+
+
 def test_what_no_route_goes_to_any_more_is_held(few: list[Sample], work: Path, tmp_path: Path) -> None:
     receiver = DcmtkStorescp(tmp_path / "receiver")
     with ForwardProcess(work, node(receiver)) as forwarder:
@@ -271,6 +324,7 @@ def test_the_same_again_and_other_bytes(few: list[Sample], work: Path, tmp_path:
         assert forwarder.ended() == 3
     assert "Received 9 instances: 4 new, 4 repeated, 1 with other bytes than before.\n" in forwarder.said
     assert f"{archive}: 5 instances: 4 delivered, 1 quarantined.\n" in forwarder.said
+    assert "was here before, with other bytes: it is in quarantine now, see dcm spool ls\n" in forwarder.said
     shown = run_dcm("spool", "ls", "--spool", forwarder.spool, "--out-format", "ndjson")
     (delivery,) = [json.loads(line) for line in shown.stdout.splitlines()]
     assert (delivery["sop_instance_uid"], delivery["conflict"]) == (few[0].sop_instance_uid, True)
@@ -292,6 +346,20 @@ def test_a_destination_that_overlaps_the_spool(work: Path) -> None:
         done = run_dcm("forward", "--spool", work / "spool", dest)
         assert done.returncode == 2
         assert "overlaps the spool" in done.stderr
+
+
+def test_a_destination_that_is_a_file(work: Path, tmp_path: Path) -> None:
+    """Nothing would ever get there; into a directory that is not mounted it may."""
+    (tmp_path / "file").touch()
+    for dest, said in (
+        (tmp_path / "file", f"{tmp_path}/file is not a directory\n"),
+        (tmp_path / "file" / "a" / "b", f"{tmp_path}/file/a/b is not a directory, for {tmp_path}/file is none\n"),
+    ):
+        done = run_dcm("forward", "--spool", work / "spool", "--local", f"{HOST}:X:{free_port()}", dest)
+        assert (done.returncode, done.stderr) == (2, f"Error: {said}")
+    (tmp_path / "away").symlink_to(tmp_path / "nowhere")
+    with ForwardProcess(work, tmp_path / "away", tmp_path / "new" / "one") as forwarder:
+        assert forwarder.end() == 0
 
 
 def test_a_port_that_is_taken(work: Path, tmp_path: Path) -> None:
@@ -325,7 +393,7 @@ def test_told_when_all_destinations_have_it(few: list[Sample], work: Path, tmp_p
         assert sender.answers == {few[0].path: "Refused: OutOfResources"}
         assert holds(archive).keys() == {few[0].sop_instance_uid}
         assert forwarder.end() == 0
-        assert "1 sender told that it was not delivered in time: it is kept." in forwarder.said
+        assert " 1 answered as failed, as not every destination had it in time; it is kept." in forwarder.said
     with receiver, ForwardProcess(work, "--ack", "delivered", archive, node(receiver)) as forwarder:
         for sample in few:
             sender = Sender(forwarder.port, [sample.path], tmp_path / "sender.log")
@@ -384,6 +452,21 @@ def test_a_full_disk_is_told_to_senders_and_passes(disk: Path, work: Path, tmp_p
     assert holds(receiver.directory) == contents(delivered)
 
 
+def test_told_at_once_on_a_full_disk(disk: Path, work: Path, tmp_path: Path) -> None:
+    """Some are lost before it is known; then senders are told, and in the end whoever reads the exit code."""
+    samples = data.write_ct(tmp_path / "ct", 40)
+    receiver = DcmtkStorescp(tmp_path / "receiver")
+    with ForwardProcess(work, "--ack", "received", node(receiver), spool=disk / "spool") as forwarder:
+        sender = Sender(forwarder.port, [sample.path for sample in samples[:30]], tmp_path / "1.log")
+        sender.finish()
+        until(lambda: "LOST, though acknowledged" in forwarder.said, "nothing is lost")
+        sender = Sender(forwarder.port, [sample.path for sample in samples[30:]], tmp_path / "2.log")
+        sender.finish()
+        assert "Success" not in sender.answers.values()
+        assert forwarder.end() == 3
+        assert re.search(r"Received \d+ instances: .* LOST", forwarder.said)
+
+
 # -- who may ----------------------------------------------------------------------------------------------------------
 
 
@@ -409,6 +492,7 @@ def test_signals(work: Path, tmp_path: Path, number: int, code: int) -> None:
     with ForwardProcess(work, tmp_path / "dest") as forwarder:
         assert forwarder.end(number) == code
         assert forwarder.said.endswith("Received 0 instances.\n")
+        assert "Stopping: what is under way has up to 10 s; Ctrl-C or SIGTERM again ends it" in forwarder.said
         assert "Traceback" not in forwarder.said
 
 
@@ -441,6 +525,32 @@ def test_systemd_is_told(few: list[Sample], work: Path, tmp_path: Path) -> None:
             until(lambda: b"4 received, 4 delivered" in manager.recv(1000), "no status")
             assert forwarder.end() == 0
             until(lambda: manager.recv(1000).startswith(b"STOPPING=1"), "no goodbye")
+
+
+@pytest.mark.parametrize("loudness", ["--quiet", "-v", "-vv"])
+def test_its_log(few: list[Sample], work: Path, tmp_path: Path, loudness: str) -> None:
+    """In a file is what it did, whatever is on stderr; there nothing is said twice."""
+    file, dest = tmp_path / "log", tmp_path / "dest"
+    before = (loudness, "--log-path", str(file), "--file-log-level", "info")
+    args = (dest, "--inactive-timeout", "1")
+    with ForwardProcess(work, *args, before=before, wait=False) as forwarder:
+        until(lambda: file.exists() and "Listening on" in file.read_text(), "it does not listen")
+        send(forwarder, few)
+        assert forwarder.ended() == 0
+    logged = file.read_text()
+    for said in (
+        *(f"Listening on {HOST}:{forwarder.port} as FORWARD", f"To: {dest}", "Received 4 instances."),
+        *(f"received {sample.sop_instance_uid} of STORESCU@" for sample in few),
+        *(f"delivered {sample.sop_instance_uid} to {dest}" for sample in few),
+    ):
+        assert logged.count(said) == 1
+        assert forwarder.said.count(said) == (loudness != "--quiet")
+    assert "association" not in logged
+    opened = re.findall(
+        r"association with STORESCU@127.0.0.1 is open: (\d+) presentation contexts? acc", forwarder.said
+    )
+    assert len(opened) == (loudness == "-vv")
+    assert forwarder.said.count("association over: STORESCU@127.0.0.1 released the association") == len(opened)
 
 
 def test_on_a_terminal_and_quietly(few: list[Sample], work: Path, tmp_path: Path) -> None:

@@ -243,6 +243,25 @@ async def test_requests_other_than_echo_and_store(samples: list[data.Sample]) ->
     assert taker.data_sets == bytes_of(samples[:1])
 
 
+async def test_what_is_refused_unseen_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Once on each association, for each reason; nobody wants a line for each of ten thousand instances."""
+    async with entity().listen(Taker()) as port:
+        for _ in range(2):
+            async with calling(port) as link:
+                await link.associate(CT_PAIR)
+                for sop_class, uid in (("1.2.3", "1.2"), ("1.2.3", "1.3"), (CT, None), (CT, None)):
+                    sent = Command(CommandField.C_STORE_RQ, 9, affected_class=sop_class, affected_instance=uid)
+                    link.send(1, sent, b"12")
+                    await link.message()
+                await link.release()
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 4
+    assert said[0].startswith(
+        f"what SCRIPT@{HOST} sends is refused (0x0122): SOP class 1.2.3 comes in a presentation context for {CT}; "
+    )
+    assert said[1].startswith(f"what SCRIPT@{HOST} sends is refused (0xC000): ")
+
+
 async def _answer_to(port: int, calling_ae: str = "SCRIPT", called: str = "LOCALAE") -> object:
     async with calling(port) as link:
         try:

@@ -25,9 +25,11 @@ from dcm.route import Way
 from dcm.spool import _courier
 from dcm.spool._breaker import Breaker, BreakerState
 from dcm.spool._courier import Courier, Window
-from dcm.spool._retry import RetryPolicy
+from dcm.spool._dispatch import log_end
+from dcm.spool._retry import Fate, RetryPolicy, Verdict
 from dcm.spool._words import Delivery, DeliveryState, Origin, Settled
 from dcm.store.base import TransferMethod
+from dcm.store.memory import MemoryStore
 from tests.spool.deliveries import (
     DELIVERED,
     FILTERED,
@@ -735,3 +737,23 @@ class _Forgetful(ScriptedSink):
     def changed(self) -> None:
         self.came.clear()
         self.has.clear()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "level", "said"),
+    [
+        (Verdict(Fate.DELIVERED), "INFO", "delivered 1.2 to memory"),
+        (Verdict(Fate.RETRY, "no room", 0xA700), "INFO", "1.2 is tried again later at memory: no room"),
+        (
+            Verdict(Fate.QUARANTINE, "0xC000"),
+            "WARNING",
+            "1.2 is not delivered to memory: in quarantine now, see dcm spool ls: 0xC000",
+        ),
+        (Verdict(Fate.LOST, "gone"), "WARNING", "1.2 is not delivered to memory: LOST: gone"),
+        (Verdict(Fate.UNTRIED), "DEBUG", "1.2 was not tried at memory"),
+    ],
+)
+def test_each_end_is_logged(verdict: Verdict, level: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("DEBUG"):
+        log_end("1.2", Way(MemoryStore()), verdict)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [(level, said)]

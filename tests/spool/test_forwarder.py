@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from dcm._atomic import TempFile
 from dcm.errors import ListenError, RouteError, SpoolError, UsageError
 from dcm.instance import Instance
 from dcm.levels import QueryLevel
 from dcm.net import DcmNode, LocalEntity
+from dcm.net.wire import Command, CommandField
 from dcm.report import TransferReport
 from dcm.route import DynamicRoute, Router
-from dcm.spool import Ack, DeliveryState, Forwarder, Origin, Snapshot, Spool, _fleet
+from dcm.spool import Ack, DeliveryState, Forwarder, Origin, Snapshot, Spool, _fleet, _reception
 from dcm.spool._control import ring
 from dcm.spool._courier import Courier
 from dcm.spool._journal import DamagedError
@@ -252,6 +254,72 @@ async def test_large_ones_that_cannot_be_kept(tmp_path: Path, caplog: pytest.Log
     assert (tally.received, tally.refused, tally.new, tally.acknowledged) == (4, 2, 2, 2)
     assert caplog.text.count("senders are told to come back later") == 1
     assert "cannot keep" not in caplog.text
+
+
+async def test_a_disk_that_fills_while_they_come(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """There was room when they began."""
+    large = [data.write_multi_frame(tmp_path / f"{i}.dcm", 2 << 20, rows=256 + i, columns=256) for i in range(2)]
+    pair = large[0].sop_class_uid, large[0].transfer_syntax_uid
+    async with forwarding(tmp_path, MemoryStore()) as running, calling(running.port) as link:
+        await link.associate(pair)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TempFile, "write", _no_space)
+            assert [await link.store(sample) for sample in large] == [0xA700] * 2
+        assert await link.store(large[0]) == 0
+    assert running.forwarder.tally.refused == 2
+    assert caplog.text.count("senders are told to come back later") == 1
+    assert caplog.text.count("there is room in the spool again") == 1
+    assert "cannot keep" not in caplog.text
+
+
+def _no_space(*args: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+async def test_what_nobody_can_make_anything_of_is_counted(few: list[Sample], tmp_path: Path) -> None:
+    async with forwarding(tmp_path, MemoryStore()) as running, running.link() as link:
+        wrong = Command(CommandField.C_STORE_RQ, 9, affected_class="1.2.3", affected_instance="1.2", priority=0)
+        link.send(1, wrong, b"12")
+        assert (await link.message()).command.status == 0x0122
+        assert await link.store(few[0]) == 0
+    tally = running.forwarder.tally
+    assert (tally.received, tally.refused, tally.new) == (2, 1, 1)
+
+
+async def test_other_bytes_are_said_to_be_delivered(
+    few: list[Sample], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with forwarding(tmp_path, MemoryStore()) as running, running.link() as link:
+        assert await link.store(few[0]) == 0
+        assert await link.store(few[0], few[0].data_set_bytes[:-1] + b"?") == 0
+    assert f"{few[0].sop_instance_uid} of SCRIPT@{HOST} was here before, with other bytes: it is delivered as well" in (
+        caplog.messages
+    )
+
+
+async def test_received_is_not_told_in_vain_again_and_again(
+    few: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is lost before anybody knows is lost; then senders are told what is so, until all has been well for long."""
+    full = True
+
+    def step(name: str) -> None:
+        if full and name == "write":
+            raise OSError(28, "No space left on device")
+
+    async with forwarding(tmp_path, MemoryStore(), step=step, ack=Ack.RECEIVED) as running, running.link() as link:
+        tally = running.forwarder.tally
+        assert await link.store(few[0]) == 0
+        await running.until(lambda: tally.lost == 1)
+        assert [await link.store(sample) for sample in few[1:3]] == [0xA700] * 2
+        full = False
+        assert await link.store(few[1]) == 0
+        assert tally.new == 1  # kept before it was told
+        full = True
+        assert await link.store(few[2]) == 0xA700
+        monkeypatch.setattr(_reception, "_CAREFUL_FOR", 0.0)
+        assert await link.store(few[2]) == 0
+    assert (tally.received, tally.new, tally.refused, tally.lost) == (6, 1, 3, 2)
 
 
 # -- where it goes -----------------------------------------------------------------------------------------------------

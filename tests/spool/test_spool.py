@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dcm import _atomic
-from dcm.errors import RouteError, SpoolBusyError, SpoolError
+from dcm.errors import RouteError, SpoolBusyError, SpoolError, UsageError
 from dcm.instance import Instance
 from dcm.peek import peek_file
 from dcm.spool import (
@@ -652,3 +652,20 @@ def test_every_file_is_a_dicom_file_by_itself(path: Path) -> None:
             header = peek_file(file)
             assert header.complete
             assert header.sop_instance_uid == f"1.{i}"
+
+
+@pytest.mark.parametrize("names", [["notes.txt"], ["data", "notes.txt"], [".git", "src"]])
+def test_a_directory_of_somebody_is_no_place_for_it(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    with pytest.raises(UsageError, match="is no spool, and not empty: nothing was made in it"):
+        Spool(tmp_path).open()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+@pytest.mark.parametrize("names", [[], ["lost+found", ".snapshot"], ["log", "data"], ["journal.damaged-1.sqlite", "x"]])
+def test_a_directory_that_is_empty_or_was_a_spool_is(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+    with Spool(tmp_path) as spool:
+        assert spool.counts().entries == 0
