@@ -32,6 +32,7 @@ __all__ = [
     "Placed",
     "Sorter",
     "ThreadSorter",
+    "claim_key",
     "is_archive",
     "judge",
     "look_at",
@@ -214,6 +215,14 @@ def look_at(
     if keep:
         instance.fd = fd
     return instance, header
+
+
+def claim_key(target: str, conflict: Conflict) -> int:
+    """What tells a path that is claimed from others.
+
+    Where something may be replaced, paths that differ in case alone are one: the file system may not tell them apart.
+    """
+    return hash(target.casefold() if conflict is Conflict.REPLACE else target)
 
 
 def judge(header: Header) -> Looked | None:

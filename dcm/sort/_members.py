@@ -11,7 +11,7 @@ from dcm.errors import DcmError, InvalidDicomError, StoreError
 from dcm.instance import Instance
 from dcm.peek import Header, peek_file
 from dcm.sort._archives import Member, members
-from dcm.sort._look import SORT_TAGS, Placed, judge, placed
+from dcm.sort._look import SORT_TAGS, Placed, claim_key, judge, placed
 from dcm.store import reason_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class MemberSorter:
     preview : Preview or None
         Where nothing is to be written.
     claimed : set of int
-        The hashes of all paths that somebody has claimed, members of this archive, too.
+        The keys (see `dcm.sort._look.claim_key`) of all paths that have been claimed, by members of this archive, too.
     """
 
     def __init__(self, archive: str, dest: LocalDir, preview: Preview | None, claimed: set[int]) -> None:
@@ -99,7 +99,7 @@ class MemberSorter:
             parts = self._dest.parts_of(instance, header)
             if self._preview is not None:
                 return self._preview.place(parts, instance)
-            key = hash("/".join(parts))
+            key = claim_key("/".join(parts), self._dest.conflict)
             (result,) = self._dest.store_each([(parts, instance)], keeps=key in self._claimed)
             self._claimed.add(key)
             return placed(parts, result)

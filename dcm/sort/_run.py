@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from dcm._bridge import Bridge
-from dcm.sort._look import NOT_REACHED, SORT_TAGS, Looked, Placed, Sorter, ThreadSorter
+from dcm.sort._look import NOT_REACHED, SORT_TAGS, Looked, Placed, Sorter, ThreadSorter, claim_key
 from dcm.sort._report import SortReport, SortState
 from dcm.sort._sources import Portion, Sources
 from dcm.store import TransferMethod
@@ -245,12 +245,15 @@ class Run:
     async def _claim(self, paths: Sequence[bytes], looked: Sequence[Looked]) -> list[int]:
         """Sort out which of some files are to be placed now, by their numbers."""
         chosen = []
+        conflict = self._dest.conflict
         for index, (path, found) in enumerate(zip(paths, looked, strict=True)):
             if found.state:
                 self._record(path, found.state, "", found.text)
             elif self._preview is not None or self._one_by_one:
                 chosen.append(index)
-            elif (key := hash(found.text)) in self._claimed or (self._own and self._has_own(found.text, path)):
+            elif (key := claim_key(found.text, conflict)) in self._claimed or (
+                self._own and self._has_own(found.text, path)
+            ):
                 # Once in a lifetime, it is the hash of another path.
                 self._later.append((found.text, path))
             else:
@@ -346,6 +349,8 @@ class Run:
 
     def _note(self, path: bytes, result: Placed, n_bytes: int = 0) -> None:
         state = result.state
+        if result.dest:  # may be another name than the one that was claimed
+            self._claimed.add(claim_key(result.dest, self._dest.conflict))
         if result.fatal:
             self.stopped = self.report.ended_early = True
         if state == "duplicate" and self._own_names and path == self._own_names + os.fsencode(result.dest):

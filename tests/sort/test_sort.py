@@ -228,6 +228,38 @@ def test_another_process_replaces_nothing_where_it_is_told_so(tmp_path: Path) ->
         sorter.close()
 
 
+@pytest.mark.parametrize("conflict", ["replace", "rename"])
+async def test_names_that_some_file_systems_do_not_tell_apart(
+    conflict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where something may be replaced, such a file is placed as one that has the name of another."""
+    write_file(tmp_path / "mess" / "a", "1.2.1", patient_id="Vamp")
+    write_file(tmp_path / "mess" / "b", "1.2.1", patient_id="VAMP")
+    place, kept = ThreadSorter.place, []
+
+    def seen(self: ThreadSorter, chosen: Any, keeps: bool = False) -> Any:
+        kept.append(keeps)
+        return place(self, chosen, keeps)
+
+    monkeypatch.setattr(ThreadSorter, "place", seen)
+    await run(tmp_path / "mess", tmp_path / "sorted", conflict=conflict, method="move", jobs=1)
+    assert kept == ([False, True] if conflict == "replace" else [False])
+
+
+async def test_names_with_a_mark_are_not_replaced_either(tmp_path: Path) -> None:
+    """Whoever knows the mark of a file can give another one the name that it gets."""
+    write_file(tmp_path / "sorted" / "Vamp.dcm", "1.2.9", patient_id="Vamp")
+    first = write_file(tmp_path / "1" / "a", "1.2.1", patient_id="Vamp")
+    options: dict[str, Any] = {"template": "{PatientID}", "conflict": "replace"}
+    (told,) = (await run(first, tmp_path / "sorted", dry_run=True, **options)).found
+    other = write_file(tmp_path / "2" / "b", "1.2.1", patient_id=told.dest.removesuffix(".dcm"))
+    archive = zipped(tmp_path / "a.zip", contents(tmp_path / "1"))
+    thought = await run([archive, other], tmp_path / "sorted", dry_run=True, **options)
+    done = await run([archive, other], tmp_path / "sorted", **options)
+    assert states(done) == states(thought) == {"a": "sorted", "b": "conflict"}
+    assert (tmp_path / "sorted" / told.dest).read_bytes() == first.read_bytes()
+
+
 async def test_nothing_is_replaced_that_is_to_be_sorted_itself(tmp_path: Path) -> None:
     for name in ("another.dcm", "Vamp001/1.2.1.dcm"):
         write_file(tmp_path / name, "1.2.1", pixels=name.encode()[:6])
