@@ -223,8 +223,9 @@ class Log:
 
     def give_up(self, names: Sequence[Name]) -> None:
         """Say that instances that were appended get no entries."""
+        self._mark_done(names)
         self.uses.given_up(names)
-        self.discard(names)
+        self._release_all(names)
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -312,11 +313,18 @@ class Log:
     def forget(self, names: Sequence[Name]) -> None:
         """Say once of instances that had entries that they are needed no more."""
         if self._owner:  # what another process writes could be in a segment that is used again meanwhile
+            # First: as soon as the books say that nothing is needed in a segment, it may be used again under our hands.
+            self._mark_done(names)
             self.uses.forgotten(names)
-            self.discard(names)
+            self._release_all(names)
 
     def discard(self, names: Sequence[Name]) -> None:
-        """Write that instances are needed no more, for the day on which the journal is lost; then see what is free."""
+        """Write that instances are needed no more; then see what is free."""
+        self._mark_done(names)
+        self._release_all(names)
+
+    def _mark_done(self, names: Sequence[Name]) -> None:
+        """Write that instances are needed no more, for the day on which the journal is lost."""
         by_segment: dict[int, list[Name]] = defaultdict(list)
         for name in names:
             by_segment[name.segment].append(name)
@@ -324,6 +332,9 @@ class Log:
             with contextlib.suppress(OSError), self._open(number, FLAGS) as fd:
                 for name in gone:
                     mark_done(fd, name.position)
+
+    def _release_all(self, names: Sequence[Name]) -> None:
+        for number in {name.segment for name in names}:
             self._release(number)
 
     def is_needed(self, name: Name) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from dcm.spool._records import (
 )
 from dcm.spool._segment_reader import Batch, DamagedSegmentError
 from dcm.spool._shards import Name
-from dcm.text import safe_text
+from dcm.text import plural, safe_text
 
 __all__ = ["Findings", "adopt_files", "adopt_records", "check_entries", "first_number"]
 
@@ -161,6 +162,7 @@ def adopt_records(
 
     A segment in which something is not what was written is kept as it is. Parameters are those of `adopt_files`.
     """
+    newest = _newest(files)
     for segment in files.log.segments():
         look = _Look(journal, files, segment, before)
         try:
@@ -176,10 +178,25 @@ def adopt_records(
             # What else is in it nobody knows, but for what cannot be.
             files.log.looked(segment, (look.first, before - 1), sound=False)
             continue
+        # What was being written when it ended was not acknowledged. That can be only the last of all.
+        look.damaged |= bool(look.unsound) and segment != newest
         if look.damaged:
             _log.error("not all of %s is what was written: it is left as it is", files.log.path_of(segment))
             findings.unreadable += 1
         files.log.looked(segment, (look.first, look.last), sound=not look.damaged)
+        if look.unsound and not look.damaged:
+            n = len(look.unsound)
+            _log.warning("%s not written to the end when the last forwarder ended, and removed", plural(n, "instance"))
+            files.log.discard(look.unsound)
+
+
+def _newest(files: Files) -> int:
+    """The last segment that anything was written to."""
+    for number in reversed(files.log.segments()):
+        with contextlib.suppress(OSError, DamagedSegmentError), files.log.batches(number) as batches:
+            if next(batches, None) is not None:
+                return number
+    return 0
 
 
 class _Look:
@@ -190,7 +207,9 @@ class _Look:
     first, last : int
         The numbers that are in it, as far as one has looked.
     damaged : bool
-        Whether something is missing in the middle.
+        Whether something is not what was written, other than at the end.
+    unsound : list of Name
+        What in the last batch is not, and has no entry.
     """
 
     def __init__(self, journal: Journal, files: Files, segment: int, before: int) -> None:
@@ -200,13 +219,10 @@ class _Look:
         self._files = files
         self._segment = segment
         self._before = before
-        self._unfinished = False
+        self.unsound: list[Name] = []
 
     def strays(self) -> Iterator[Name]:
-        """Yield what has no entry, and is not through.
-
-        What has one need not be read. Of a batch that has not, all records are, to know whether it is complete.
-        """
+        """Yield what has no entry, and is not through. What has one need not be read."""
         with self._files.log.batches(self._segment) as batches:
             while page := list(islice(batches, _PAGE)):
                 yield from self._strays_of(page)
@@ -217,15 +233,25 @@ class _Look:
         entries, past = _known(self._journal, numbers[0], numbers[-1])
         for batch in page:
             # Only the last one may not have been finished.
-            self.damaged |= batch.behind_damage or self._unfinished
-            strays = [
-                Name(r.number, r.received_ns, r.offset, r.size, self._segment, r.position, r.check)
-                for r in batch.records
-                if r.number < self._before and r.number not in entries and r.number not in past
-            ]
-            self._unfinished = bool(strays) and not batch.is_complete()
-            if not self._unfinished:
-                yield from (name for name in strays if self._files.log.is_needed(name))
+            self.damaged |= batch.behind_damage or bool(self.unsound)
+            self.unsound = []
+            for r in batch.records:
+                if r.number >= self._before or r.number in entries or r.number in past:
+                    continue
+                name = Name(r.number, r.received_ns, r.offset, r.size, self._segment, r.position, r.check)
+                if not self._is_needed(name):
+                    continue
+                # Each by itself: a sector that is bad takes no more with it than it must.
+                if batch.is_sound(r):
+                    yield name
+                else:
+                    self.unsound.append(name)
+
+    def _is_needed(self, name: Name) -> bool:
+        try:
+            return self._files.log.is_needed(name)
+        except OSError:
+            return True
 
 
 def _known(journal: Journal, first: int, last: int) -> tuple[dict[int, int], set[int]]:

@@ -48,8 +48,8 @@ MOST_RECORDS = 64
 """In one batch."""
 
 _SECTOR = 512
-SEGMENT_MAGIC = b"dcm seg\x01"
-BATCH_MAGIC = b"dcm bat\x01"
+SEGMENT_MAGIC = b"dcm seg\x02"
+BATCH_MAGIC = b"dcm bat\x02"
 _SALT = 8
 _NEEDED, DONE = bytes(8), b"is done\n"
 HEADER = struct.Struct("<8sQ8sQ")
@@ -277,6 +277,8 @@ def _write(fd: int, buffers: Sequence[Buffer], position: int) -> None:
         left = sum(len(buffer) for buffer in part)
         while left:
             n = os.pwritev(fd, part, position)
+            if not n:
+                raise OSError(errno.EIO, "nothing was written")
             position += n
             left -= n
             if left:

@@ -48,15 +48,13 @@ class Batch:
         self.behind_damage = False
         self._fd = fd
 
-    def is_complete(self) -> bool:
-        """Whether all of it is there: its records are read for that.
-
-        Raises
-        ------
-        OSError
-            It cannot be read.
-        """
-        return all(r.check == checksum([read_all(self._fd, r.offset + r.size, r.position)]) for r in self.records)
+    def is_sound(self, record: Record) -> bool:
+        """Whether a record is what was written: it is read for that."""
+        try:
+            data = read_all(self._fd, record.offset + record.size, record.position)
+        except OSError:
+            return False
+        return checksum([data]) == record.check
 
 
 class SegmentReader:
@@ -85,13 +83,8 @@ class SegmentReader:
     def batches(self) -> Iterator[Batch]:
         """Yield the batches in it, in the order in which they were appended; sets `end`.
 
-        Of the last ones those may be there that were not finished: see `Batch.is_complete`. What lies between two
-        batches, and is none, was one before it was damaged.
-
-        Raises
-        ------
-        OSError
-            It cannot be read.
+        The last one may be there in part: see `Batch.is_sound`. What lies between two batches, and is none, was one
+        before it was damaged, or cannot be read.
         """
         self.end = position = BLOCK
         damaged = False
@@ -112,7 +105,10 @@ class SegmentReader:
         """Where the next head of a batch is; 0 for nowhere."""
         wanted = BATCH_MAGIC + self._salt
         for at in range(start, self._size, FILL):
-            data = os.pread(self._fd, min(FILL, self._size - at), at)
+            n = min(FILL, self._size - at)
+            data = _readable(self._fd, n, at)
+            if len(data) < n:  # there is a bad sector: around that, block by block
+                data = b"".join(_readable(self._fd, BLOCK, at + i).ljust(BLOCK, b"\0") for i in range(0, n, BLOCK))
             for i in range(0, len(data), BLOCK):
                 if data.startswith(wanted, i) and self._read_batch(at + i) is not None:
                     return at + i
@@ -120,7 +116,7 @@ class SegmentReader:
 
     def _read_batch(self, position: int) -> Batch | None:
         """The batch at a position; None where there is none."""
-        head = os.pread(self._fd, head_size(MOST_RECORDS), position)
+        head = _readable(self._fd, head_size(MOST_RECORDS), position)
         if len(head) < HEAD.size:
             return None
         magic, salt, own, length, count = HEAD.unpack_from(head)
@@ -154,6 +150,14 @@ def read_header(fd: int) -> SegmentReader | None:
         if magic == SEGMENT_MAGIC and CHECK.unpack_from(data, HEADER.size)[0] == zlib.crc32(data[: HEADER.size]):
             return SegmentReader(fd, number, salt, size)
     raise DamagedSegmentError("its header is not what was written")
+
+
+def _readable(fd: int, n: int, position: int) -> bytes:
+    """What can be read of so many bytes, nothing where the disk gives nothing."""
+    try:
+        return os.pread(fd, n, position)
+    except OSError:
+        return b""
 
 
 def read_all(fd: int, n: int, position: int) -> bytes:

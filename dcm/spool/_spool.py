@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dcm._atomic import TempFile
-from dcm.errors import SpoolError
+from dcm.errors import SpoolError, SpoolFullError
 from dcm.instance import Instance
 from dcm.spool import _recovery
 from dcm.spool._files import Files
@@ -35,6 +36,7 @@ from dcm.text import safe_text
 __all__ = ["Spool"]
 
 _LEAST = 16 << 10
+_LARGE = 1 << 30
 _MONTH = 30 * 86400.0
 
 
@@ -65,7 +67,7 @@ class Spool(SpoolView):
     on_settled : callable, optional
         Told what was recorded, by the thread that calls `settle`, when it is on stable storage.
     step : callable, optional
-        Told the name of each step before it is done: write, fsync, commit, link, dirsync, journal, answer, settle,
+        Told the name of each step before it is done: write, fsync, link, dirsync, journal, answer, settle,
         unlink. For tests that kill the process there.
     segment_size : int, optional
         Bytes of each file that many small instances share, a power of two; 0 for a file of its own for each of them. By
@@ -230,6 +232,9 @@ class Spool(SpoolView):
             None can be made.
         """
         self._files.check_room(0)
+        # Nobody knows how large it will be: what the log has in store must not be in its way.
+        with contextlib.suppress(SpoolFullError):
+            self._files.check_room(_LARGE)
         return self._files.new_temp()
 
     def admit(self, instance: Instance, origin: Origin, route: Route) -> Admitted:

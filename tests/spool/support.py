@@ -55,8 +55,9 @@ def in_log(path: Path) -> dict[int, tuple[int, int]]:
             except DamagedSegmentError:
                 continue
             for batch in segment.batches() if segment is not None else ():
-                for record in batch.records if batch.is_complete() else ():
-                    found[record.number] = (int(file.stem, 16), record.position)
+                for record in batch.records:
+                    if batch.is_sound(record):
+                        found[record.number] = (int(file.stem, 16), record.position)
         finally:
             os.close(fd)
     return found

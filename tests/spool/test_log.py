@@ -565,13 +565,14 @@ def test_some_are_ready_before_anything_comes(path: Path, monkeypatch: pytest.Mo
     with Spool(path) as spool:
         pool = spool._files.log._pool
         assert pool is not None
-        wait_for(lambda: len(pool._spare) == 8)
-        assert [file.stat().st_blocks * 512 >= SEGMENT for file in segments(path, "spare")] == [True] * 8
+        n = min(8, pool._most)
+        wait_for(lambda: len(pool._spare) == n)
+        assert [file.stat().st_blocks * 512 >= SEGMENT for file in segments(path, "spare")] == [True] * n
         admit(spool, "1", "pacs")
         pool.drop()
         pool._wanted.set()
         wait_for(lambda: len(pool._spare) == 2)  # one that is kept for the journal, and the next one
-    assert filled == [True] * 8 + [False]  # not with zeros while something comes
+    assert filled == [True] * n + [False]  # not with zeros while something comes
     assert len(segments(path)) == 1
     assert len(segments(path, "spare")) == 2
 

@@ -18,7 +18,7 @@ import pytest
 from dcm.errors import SpoolError, SpoolFullError, StoreError
 from dcm.instance import Instance
 from dcm.route import Way
-from dcm.spool import Arrival, DeliveryState, Spool, _pool, _segment
+from dcm.spool import Arrival, DeliveryState, Spool, _log, _pool, _segment
 from dcm.spool._breaker import Breaker
 from dcm.spool._courier import Courier
 from dcm.spool._intake import Arrived
@@ -533,6 +533,90 @@ async def test_what_the_disk_has_damaged_is_not_delivered(path: Path, tmp_path: 
         (fresh,) = spool.ls(states=[DeliveryState.QUEUED])
         with spool.instance(fresh) as instance:
             assert bytes(instance.read(0, instance.size)).endswith(pixels_of("1.2"))
+
+
+def ten_in_each_of_six_batches(path: Path) -> dict[str, int]:
+    """Acknowledged, and the journal is lost: UIDs, and where each is in the one segment."""
+    with Spool(path) as spool:
+        for batch in range(6):
+            arrived = [make(f"1.{batch}.{i}", pixels=b"pixels" * 500) for i in range(10)]
+            spool.admit_all([Arrived(instance, HERE, Route("pacs")) for instance in arrived])
+        numbers = {one.sop_instance_uid: one.entry_id for one in spool.ls()}
+    places = in_log(path)
+    lose_journal(path)
+    return {uid: places[number][1] for uid, number in numbers.items()}
+
+
+def bad_sector(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    real = os.pread
+
+    def pread(fd: int, n: int, position: int) -> bytes:
+        if position <= at < position + n:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(fd, n, position)
+
+    monkeypatch.setattr(os, "pread", pread)
+
+
+@pytest.mark.parametrize("how", ["flip", "EIO"])
+def test_a_bad_record_takes_no_other_with_it(path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    places = ten_in_each_of_six_batches(path)
+    (segment,) = segments(path)
+    if how == "flip":
+        data = bytearray(segment.read_bytes())
+        data[places["1.2.4"] + 400] ^= 4
+        segment.write_bytes(data)
+    else:
+        bad_sector(monkeypatch, places["1.2.4"] + 400)
+    for again in range(2):
+        with Spool(path) as spool:
+            found = spool.recover(Route("pacs"))
+            assert (found.readmitted, found.unreadable) == (0 if again else 59, 1)
+            assert {one.sop_instance_uid for one in spool.ls()} == places.keys() - {"1.2.4"}
+    assert segment in segments(path)  # for somebody who can make more of it
+
+
+def test_a_bad_head_takes_only_its_batch_with_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = ten_in_each_of_six_batches(path)
+    (segment,) = segments(path)
+    bad_sector(monkeypatch, places["1.2.0"] // 4096 * 4096)
+    with Spool(path) as spool:
+        found = spool.recover(Route("pacs"))
+        assert (found.readmitted, found.unreadable) == (50, 1)
+    assert segment in segments(path)
+
+
+def test_what_was_not_written_to_the_end_is_removed(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the last batch of all, which was never acknowledged; what of it is whole is kept all the same."""
+    places = ten_in_each_of_six_batches(path)
+    (segment,) = segments(path)
+    data = bytearray(segment.read_bytes())
+    data[places["1.5.9"] + 400] ^= 4
+    segment.write_bytes(data)
+    with Spool(path) as spool:
+        found = spool.recover(Route("pacs"))
+        assert (found.readmitted, found.unreadable) == (59, 0)
+        assert segment not in segments(path)
+    assert "1 instance not written to the end when the last forwarder ended, and removed" in caplog.text
+
+
+def test_a_segment_is_not_used_again_while_it_is_marked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mark that comes late would be one in somebody else's instance."""
+    needed: list[bool] = []
+    real = _segment.mark_done
+
+    def mark(fd: int, position: int) -> None:
+        needed.append(log.uses.is_free(segment))
+        real(fd, position)
+
+    with Spool(path) as spool:
+        log = spool._files.log
+        fill_segments(spool, 2, "x")
+        segment = min(segment for segment, _ in in_log(path).values())
+        monkeypatch.setattr(_log, "mark_done", mark)
+        settle(spool, take(spool, "pacs"))
+    assert needed
+    assert not any(needed)
 
 
 # -- moving ------------------------------------------------------------------------------------------------------------
