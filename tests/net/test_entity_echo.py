@@ -211,7 +211,7 @@ async def test_a_peer_that_hangs_up_anywhere(local: LocalEntity, dcmtk_archive: 
     for offset, proxy, failure in errors:
         assert re.search(f"{re.escape(str(proxy.node))} (hung up|aborted)", failure.message), (offset, failure.message)
     # Only the answer to our release comes after that to the C-ECHO, which is lost with the connection if we are slow.
-    assert answered in (1, 2, 3, 4)
+    assert answered in range(1, 6)
     assert answered + len(errors) == len(cuts)
 
 
