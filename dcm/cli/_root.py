@@ -66,7 +66,7 @@ _LEVELS = ("debug", "info", "warning", "error")
     show_default=True,
     help="What goes to that file.",
 )
-@click.option("-v", "--verbose", count=True, help="Say more on stderr; -vv for details of the protocol.")
+@click.option("-v", "--verbose", count=True, help="Say more on stderr; with -vv also of associations.")
 @click.option("--quiet", is_flag=True, help="Say nothing but errors on stderr: no progress, no report.")
 @click.option("--debug", is_flag=True, help="Log everything, what identifies patients too, and show tracebacks.")
 @click.version_option(__version__, prog_name="dcm", message="%(prog)s %(version)s")
