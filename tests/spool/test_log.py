@@ -14,7 +14,7 @@ import pytest
 
 from dcm.errors import SpoolError, StoreError
 from dcm.instance import Instance
-from dcm.spool import Arrival, DeliveryState, Origin, Settled, Spool, _pool, _segment
+from dcm.spool import Arrival, DeliveryState, Origin, Settled, Spool, _pool, _segment, _spool
 from dcm.spool._intake import Arrived
 from tests.spool.conftest import SEGMENT
 from tests.spool.support import (
@@ -575,6 +575,19 @@ def test_some_are_ready_before_anything_comes(path: Path, monkeypatch: pytest.Mo
     assert filled == [True] * n + [False]  # not with zeros while something comes
     assert len(segments(path)) == 1
     assert len(segments(path, "spare")) == 2
+
+
+def test_what_is_spare_is_not_in_the_way_of_a_large_instance(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is less room than one could take that is written while it comes; there is enough to begin."""
+    with Spool(path) as spool:
+        pool = spool._files.log._pool
+        assert pool is not None
+        wait_for(lambda: len(pool._spare) == min(8, pool._most))
+        spool.new_temp().discard()
+        assert segments(path, "spare")
+        monkeypatch.setattr(_spool, "_LARGE", 1 << 60)
+        spool.new_temp().discard()
+        assert segments(path, "spare") == []
 
 
 def test_where_none_can_be_made_there_are_files(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
