@@ -583,6 +583,7 @@ def test_what_is_spare_is_not_in_the_way_of_a_large_instance(path: Path, monkeyp
         pool = spool._files.log._pool
         assert pool is not None
         wait_for(lambda: len(pool._spare) == min(8, pool._most))
+        monkeypatch.setattr(_spool, "_LARGE", 0)
         spool.new_temp().discard()
         assert segments(path, "spare")
         monkeypatch.setattr(_spool, "_LARGE", 1 << 60)
