@@ -70,20 +70,22 @@ def print_text(text: str) -> None:
 def write_stdout(data: bytes) -> None:
     """The same for bytes: all of them, whatever stdout takes at a time."""
     left = memoryview(data)
-    while left:
-        try:
-            n = sys.stdout.buffer.write(left)
-        except BlockingIOError as exc:
-            n = exc.characters_written
-            _wait_for_room()
-        except BrokenPipeError:
-            raise
-        except OSError as exc:
-            raise OutputError(exc.strerror or str(exc)) from exc
-        if n is None:  # without a buffer (PYTHONUNBUFFERED), into a pipe that is full
-            _wait_for_room()
-        else:
-            left = left[n:]
+    try:
+        while left:
+            left = left[_written(left) :]
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        raise OutputError(exc.strerror or str(exc)) from exc
+
+
+def _written(data: memoryview) -> int:
+    """Write what stdout takes now; gives how much that is."""
+    try:
+        return sys.stdout.buffer.write(data)
+    except BlockingIOError as exc:
+        _wait_for_room()
+        return exc.characters_written
 
 
 def _wait_for_room() -> None:

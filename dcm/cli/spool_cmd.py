@@ -38,7 +38,7 @@ def _chosen(*states: str, default: str = "quarantined") -> Callable[[_F], _F]:
                 "states",
                 multiple=True,
                 type=click.Choice(states, case_sensitive=False),
-                help="Only deliveries in this state; may be repeated. " + f"Default: {default}.",
+                help=f"Only deliveries in this state; may be repeated. Default: {default}.",
             ),
             click.option(
                 "--dest",

@@ -290,23 +290,24 @@ def _named(path: str | os.PathLike[str], fd: int) -> BinaryIO:
 def _copied(path: str | os.PathLike[str]) -> IO[bytes]:
     """What comes through a pipe, as a file without a name: it is read here and there, and more than once."""
     with contextlib.ExitStack() as stack:
+        copy = stack.enter_context(tempfile.TemporaryFile())
         try:
-            pipe = stack.enter_context(open(path, "rb"))
-            data = pipe.read(CHUNK)
+            with open(path, "rb") as pipe:
+                while data := pipe.read(CHUNK):
+                    _add(copy, data, path)
         except OSError as exc:
             raise unreadable(os.fspath(path), exc) from exc
-        copy = stack.enter_context(tempfile.TemporaryFile())
-        while data:
-            try:
-                copy.write(data)
-                copy.flush()
-            except OSError as exc:
-                where = f"a copy of {os.fspath(path)} in {tempfile.gettempdir()}"
-                raise StoreError(f"cannot write {where}: {exc.strerror}", hint="TMPDIR says where it goes") from exc
-            data = pipe.read(CHUNK)
-        pipe.close()
         stack.pop_all()
     return copy
+
+
+def _add(copy: IO[bytes], data: bytes, path: str | os.PathLike[str]) -> None:
+    try:
+        copy.write(data)
+        copy.flush()
+    except OSError as exc:
+        where = f"a copy of {os.fspath(path)} in {tempfile.gettempdir()}"
+        raise StoreError(f"cannot write {where}: {exc.strerror}", hint="TMPDIR says where it goes") from exc
 
 
 def _header(path: str | os.PathLike[str], fd: int) -> Header:

@@ -150,10 +150,8 @@ class Ways:
         found = self._ids.get(key)
         if found is None:
             key = clean(key)
-            db.execute("INSERT INTO way (key, known) VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET known = 1", (key,))
-            found = int(db.execute("SELECT id FROM way WHERE key = ?", (key,)).fetchone()[0])
-            if found >> WAY_BITS:
-                raise SpoolError("the spool has more destinations than it can count")
+            found = self.number(db, key)
+            db.execute("UPDATE way SET known = 1 WHERE id = ?", (found,))
             with self._lock:
                 self._ids[key] = found
                 self._keys[found] = key
